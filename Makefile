@@ -1,0 +1,32 @@
+# The same commands on a laptop and in CI.
+PYTHON ?= python3
+PIP = .venv/bin/pip --disable-pip-version-check -q
+
+.PHONY: run setup test lock lint proof
+
+run: setup
+	@.venv/bin/forebay serve
+
+setup: .venv/.installed
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Forebay needs Python 3.11 or newer")'
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	$(PIP) install --require-hashes --no-deps -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.lock .venv/.installed
+	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+test: .venv/.installed-dev
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/.installed-dev
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+
+lock:
+	@test -x .venv/bin/uv || (test -x .venv/bin/python || $(PYTHON) -m venv .venv; $(PIP) install uv)
+	.venv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
+	.venv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --group dev pyproject.toml -o requirements-dev.lock -c requirements.lock

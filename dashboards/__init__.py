@@ -1,0 +1,1 @@
+"""Boards, alerts and SLOs as code; generated/ holds what Grafana and Prometheus read."""

@@ -1,0 +1,245 @@
+"""What a turn needs from outside, as protocols and plain values. The real parts and the fakes pass the same contract tests.
+
+Nothing in here imports a library: a step sees these names only, never a driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+# --- who asks -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a key belongs to. `roles` are of analyst, approver, developer, service."""
+
+    tenant: str
+    user: str
+    roles: frozenset[str]
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a principal may see and use: yielded by the policy, applied to every retrieval and tool call."""
+
+    tenant: str
+    labels: frozenset[str]
+    tools: frozenset[str] = frozenset()
+
+
+class Policy(Protocol):
+    """Authorisation. Deny by default: a method that cannot say yes raises `Forbidden`."""
+
+    async def scope(self, principal: Principal, action: str = "chat") -> Scope:
+        """Return what `principal` may see and use for `action`; raise Forbidden if not even the action is allowed."""
+        ...
+
+    def may_read(self, principal: Principal, document: Document) -> bool:
+        """Tell whether this one document may be read: asked again for each one found."""
+        ...
+
+
+# --- what is found ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A passage that was found. `score` is higher for better, without a unit."""
+
+    id: str
+    title: str
+    text: str
+    tenant: str
+    labels: frozenset[str]
+    score: float = 0.0
+
+
+class Retriever(Protocol):
+    """Finds passages; never returns one outside the scope."""
+
+    async def query(self, question: str, scope: Scope, limit: int) -> Sequence[Document]:
+        """Return at most `limit` documents of the scope, best first; raise RetrievalFailed."""
+        ...
+
+
+class Reranker(Protocol):
+    """Puts the best first: CPU work, done outside the event loop."""
+
+    async def rerank(self, question: str, documents: Sequence[Document]) -> Sequence[Document]:
+        """Return the same documents in a new order, with new scores."""
+        ...
+
+
+# --- what is remembered -------------------------------------------------------------------------------------------
+
+Status = Literal["streaming", "completed", "cancelled", "failed", "timed_out", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a session. `created_at` is in Unix seconds."""
+
+    message_id: str
+    role: Literal["user", "assistant"]
+    status: Status
+    text: str
+    created_at: float
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """What is written when a turn begins: the user's message, completed, and the assistant's, streaming."""
+
+    tenant: str
+    user: str
+    session_id: str
+    user_message_id: str
+    message_id: str
+    question: str
+    model: str
+    instance_id: str
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a turn ended: written only over `streaming` (compare and set). Tokens are counts."""
+
+    message_id: str
+    status: Status
+    text: str
+    now: float
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    citations: tuple[str, ...] = ()
+    error_code: str = ""
+
+
+class Store(Protocol):
+    """The state database, as a turn sees it. Every method raises PersistFailed when the database cannot answer.
+
+    A write that is cancelled while it waits is withdrawn, and never half done: after the cancellation it has either
+    happened or not, and `end_turn` tells which through `on_commit`.
+    """
+
+    async def history(self, tenant: str, user: str, session_id: str, limit: int) -> Sequence[Message]:
+        """Return the last `limit` messages of the caller's session, oldest first; () for a new one."""
+        ...
+
+    async def begin_turn(self, turn: NewTurn) -> None:
+        """Write the session if it is new and both messages, in one transaction."""
+        ...
+
+    async def end_turn(self, ending: Ending, on_commit: Any = None) -> bool:
+        """Replace `streaming` by the ending's status; return False if it was not streaming any more.
+
+        `on_commit`, a function without arguments, is called in the event loop as soon as the commit is certain, also
+        when the waiting task was cancelled meanwhile: that call is the moment of completion.
+        """
+        ...
+
+
+# --- what answers -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the model asks for. `arguments` is the JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a prompt, as models know them."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model is told of it: name, purpose, JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One call of a model. `messages` hold the rendered documents; `documents` are the same ones, for the simulation."""
+
+    model: str
+    messages: tuple[ChatMessage, ...]
+    documents: tuple[Document, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
+    response_schema: Mapping[str, Any] | None = None
+    max_output_tokens: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    attempt: int = 1
+    message_id: str = ""
+    round: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the answer, as the provider sent it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A fragment of a tool call: fragments of one `index` belong together; `arguments` are to be joined."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one call, as the provider counted them."""
+
+    prompt_tokens: int
+    generated_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The model ended by itself: without one of these a stream was cut."""
+
+    reason: Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+Delta = Text | ToolCallDelta | Usage | Finish
+
+
+class Model(Protocol):
+    """A provider's row: streams typed deltas; its payloads, error texts and headers stay inside it.
+
+    `stream` is an async generator: close it (`aclosing`) and the upstream connection is closed. It raises
+    ProviderFailure for everything that can go wrong upstream; a stream that is cut or malformed is a failure.
+    """
+
+    name: str
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
+        """Yield the deltas of one answer, the last of them Finish (Usage may come after it)."""
+        ...
+
+    async def close(self) -> None:
+        """Free what the provider holds: connections, a child process."""
+        ...
