@@ -1,0 +1,94 @@
+"""One operation on its way to the database, and who waits for it: the same rules for every driver.
+
+A wait that is cancelled or over its limit withdraws the operation if nobody has claimed it yet, for certain. If it is
+being executed, the waiter stays until its end is known. So after a wait it has either happened or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from service.errors import PersistFailed
+from service.runtime.shelter import sheltered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.store.statements import Operation
+
+T = TypeVar("T")
+
+EXECUTION_LIMIT = 1.0  # seconds for an operation that is being executed; it normally takes about a millisecond
+
+
+class Driver(Protocol):
+    """Runs operations. Raises PersistFailed for what it refuses, and the database's own errors: the store maps them."""
+
+    async def read(self, operation: Operation[T]) -> T:
+        """Run an operation that changes nothing; it sees every commit that was certain before the call."""
+        ...
+
+    async def write(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> T:
+        """Run an operation in a transaction; `on_commit` gets its result in the loop once the commit is certain."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what waits and free everything, within a few seconds."""
+        ...
+
+
+class Job(Generic[T]):
+    """An operation that was handed in. Claimed once: by who executes it, or by who gives up waiting for it."""
+
+    __slots__ = ("_claim", "_loop", "error", "executed", "future", "on_commit", "operation", "result")
+
+    def __init__(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> None:
+        self.operation = operation
+        self.on_commit = on_commit
+        self.result: T | None = None
+        self.error: Exception | None = None
+        self.executed = False
+        self._claim = threading.Lock()
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self._loop.create_future()
+
+    def claim(self) -> bool:
+        """Take it, from whichever thread; False if the other side was first."""
+        return self._claim.acquire(blocking=False)
+
+    def settle(self) -> None:
+        """Tell what became of it, in the event loop: the commit first, then the waiter."""
+        if self.on_commit is not None and self.executed and self.error is None:
+            self._tell_commit(self.on_commit)
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def _tell_commit(self, on_commit: Callable[[Any], None]) -> None:
+        try:
+            on_commit(self.result)
+        except Exception as error:  # noqa: BLE001 -- somebody else's function must not keep the batch from its results
+            self._loop.call_exception_handler({"message": "on_commit failed", "exception": error})
+
+    async def outcome(self, patience: float, stay: float = EXECUTION_LIMIT) -> T:
+        """Wait until it is executed, and return the result; raise the database's error.
+
+        Args:
+            patience: seconds until it is withdrawn.
+            stay: seconds to wait for the end when it is too late to withdraw; 0 for who need not know it.
+
+        Raises:
+            PersistFailed: no answer in time.
+        """
+        waiting = (self.future,)
+        try:
+            await asyncio.wait(waiting, timeout=patience)
+        finally:
+            if not self.future.done() and not self.claim():
+                await sheltered(asyncio.wait(waiting, timeout=stay))
+        if not self.future.done():
+            raise PersistFailed("The state database did not answer in time")
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]  # None only where T is None

@@ -1,0 +1,155 @@
+"""The tables of the state database: the one description that migrations and the in-memory database are made from.
+
+Times are Unix seconds. A row that belongs to somebody carries tenant and user, and every query names both: the same
+session id of another owner is another session. The order of messages is `seq`, given by the database.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _text(name: str, *, default: str | None = None) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[float]:
+    return Column(name, Double, nullable=nullable)
+
+
+TENANTS = Table(
+    "tenants",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _time("created_at"),
+)
+
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("hash"),  # SHA-256 of the whole key, hexadecimal; the key itself is nowhere
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    _text("user_id"),
+    _text("roles"),  # separated by spaces
+    _time("created_at"),
+    _time("expires_at", nullable=True),
+    _time("revoked_at", nullable=True),
+)
+
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("session_id", Text, primary_key=True),
+    _time("created_at"),
+    sqlite_with_rowid=False,
+)
+
+MESSAGES = Table(
+    "messages",
+    METADATA,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("message_id", Text, nullable=False, unique=True),
+    _text("tenant_id"),
+    _text("user_id"),
+    _text("session_id"),
+    _text("role"),
+    _text("status"),
+    _text("text"),
+    _text("model"),
+    _text("instance_id"),  # who answers it; no foreign key: the row outlives the process
+    _text("finish_reason", default=""),
+    Column("prompt_tokens", Integer, nullable=False, server_default="0"),
+    Column("generated_tokens", Integer, nullable=False, server_default="0"),
+    _text("citations", default="[]"),  # JSON
+    _text("error_code", default=""),
+    _time("created_at"),
+    _time("updated_at"),
+    ForeignKeyConstraint(
+        ["tenant_id", "user_id", "session_id"], ["sessions.tenant_id", "sessions.user_id", "sessions.session_id"]
+    ),
+    Index(None, "tenant_id", "user_id", "session_id", "seq"),
+    # What runs at this moment: a handful of rows, polled four times a second by each process.
+    Index(
+        "ix_messages_streaming",
+        "instance_id",
+        sqlite_where=text("status = 'streaming'"),
+        postgresql_where=text("status = 'streaming'"),
+    ),
+)
+
+INSTANCES = Table(
+    "instances",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("host"),  # one boot and one space of pids; "" where that cannot be known
+    Column("pid", Integer, nullable=False),
+    _text("started"),  # the kernel's start time of the pid: tells a recycled pid from the process
+    _time("heartbeat_at"),
+)
+
+CANCEL_REQUESTS = Table(
+    "cancel_requests",
+    METADATA,
+    Column("message_id", ForeignKey("messages.message_id"), primary_key=True),
+    _time("requested_at"),
+)
+
+IDEMPOTENCY = Table(
+    "idempotency",
+    METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    _text("body_hash"),
+    _text("message_id"),  # or the job's id, by route
+    _text("status"),
+    _time("created_at"),
+    Column("expires_at", Double, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+TOOL_CALLS = Table(
+    "tool_calls",
+    METADATA,
+    Column("call_id", Text, primary_key=True),
+    # What makes a side effect happen at most once: claimed by inserting it.
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    Column("message_id", Text, nullable=False, index=True),
+    _text("tenant_id"),
+    _text("user_id"),
+    _text("tool"),
+    _text("state"),
+    _text("arguments"),  # JSON, sanitised
+    _text("arguments_digest"),
+    Column("result", Text),
+    _text("error_code", default=""),
+    _text("decided_by", default=""),
+    _text("instance_id"),
+    _time("created_at"),
+    _time("updated_at"),
+    _time("expires_at", nullable=True),
+    Index(None, "tenant_id", "state"),
+)

@@ -1,0 +1,159 @@
+"""The state database as the service sees it: what it remembers of turns, keys and instances, over any driver.
+
+Called by the flow through `ports.Store`, by the API for sessions, cancelling and keys, and by the composition root's
+heartbeat. A driver's own error ends here: it is logged by its class and becomes PersistFailed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from service.errors import ForebayError, PersistFailed
+from service.ports import Principal
+from service.store import keys, statements
+from service.store.process import is_running
+from service.store.values import Instance, MessageOwner, Process
+from telemetry.catalogue import LOG_STATE_FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from service.ports import Ending, Message, NewTurn
+    from service.runtime.world import World
+    from service.store.driver import Driver
+    from service.store.statements import Operation
+    from telemetry.observe import Observer
+
+T = TypeVar("T")
+
+BEAT_EVERY = 2.0  # seconds between two heartbeats
+EXPIRED_AFTER = 10.0  # seconds without a heartbeat, after which an instance counts as dead
+MAX_MESSAGES = 1_000  # of one session in one answer, the newest
+
+
+class StateStore:
+    """Implements `ports.Store`. Every method raises PersistFailed when the database cannot answer."""
+
+    def __init__(self, driver: Driver, world: World, observer: Observer, process: Process | None = None) -> None:
+        """Speak through `driver`.
+
+        Args:
+            driver: owned from here on: `close` closes it.
+            world: for the wall clock.
+            observer: is told of failures.
+            process: who this is among the processes of the database; None: only its heartbeat tells.
+        """
+        self._driver = driver
+        self._world = world
+        self._observer = observer
+        self._process = process or Process()
+
+    async def history(self, tenant: str, user: str, session_id: str, limit: int) -> Sequence[Message]:
+        """Return the last `limit` messages of the caller's session, oldest first; () for a new one."""
+        return await self._read(statements.history(tenant, user, session_id, limit))
+
+    async def begin_turn(self, turn: NewTurn) -> None:
+        """Write the session if it is new and both messages, in one transaction."""
+        await self._write(statements.begin_turn(turn))
+
+    async def end_turn(self, ending: Ending, on_commit: Callable[[], object] | None = None) -> bool:
+        """Replace `streaming` by the ending's status; return False if it was not streaming any more.
+
+        `on_commit` is called in the event loop, at most once, as soon as the replacement is certain.
+        """
+
+        def committed(replaced: bool) -> None:  # noqa: FBT001 -- it is the operation's result
+            if replaced and on_commit is not None:
+                on_commit()
+
+        return await self._write(statements.end_turn(ending), committed)
+
+    async def messages(self, tenant: str, user: str, session_id: str) -> Sequence[Message] | None:
+        """Return the caller's session, oldest first, at most its newest 1,000; None if the caller has none such."""
+        return await self._read(statements.history(tenant, user, session_id, MAX_MESSAGES)) or None
+
+    async def message_owner(self, message_id: str) -> MessageOwner | None:
+        """Return whose message it is and how it stands; None if there is none. Not for a client's eyes unchecked."""
+        return await self._read(statements.message_owner(message_id))
+
+    async def request_cancel(self, message_id: str) -> bool:
+        """Ask whichever instance gives this answer to stop; return False if nobody is giving it."""
+        return await self._write(statements.request_cancel(message_id, self._world.now()))
+
+    async def cancel_requests_for(self, instance_id: str) -> Sequence[str]:
+        """Return the ids of the answers that this instance gives and is asked to stop."""
+        return await self._read(statements.cancel_requests_for(instance_id))
+
+    async def beat(self, instance_id: str) -> None:
+        """Say that this process serves as `instance_id`: at its start, and every `BEAT_EVERY` seconds."""
+        await self._write(statements.beat(instance_id, self._process, self._world.now()))
+
+    async def leave(self, instance_id: str) -> None:
+        """Take this instance off the list, at the end of an orderly shutdown."""
+        await self._write(statements.leave(instance_id))
+
+    async def interrupt_orphans(self, now: float) -> Sequence[str]:
+        """Mark as interrupted what dead instances were answering, and return those messages' ids.
+
+        Dead is whose heartbeat is older than `EXPIRED_AFTER` at `now` (Unix seconds), and at once whose process on
+        this host is gone. The process that asks is alive, however late its own heartbeat.
+        """
+        others = [one for one in await self._read(statements.instances()) if not self._is_this(one)]
+        gone = await self._gone(others)
+        dead = [one for one in others if one.heartbeat_at < now - EXPIRED_AFTER or one.id in gone]
+        return await self._write(statements.interrupt(dead, now, now - EXPIRED_AFTER))
+
+    async def create_key(self, tenant: str, user: str, roles: Iterable[str], expires_at: float | None = None) -> str:
+        """Make a key, and its tenant if new, and return its text: it is shown once and stored nowhere."""
+        text, key = keys.new_key(tenant, user, roles, expires_at)
+        await self._write(statements.put_key(key, self._world.now()))
+        return text
+
+    async def put_demo_key(self, key: str) -> None:
+        """Let `key`, of any form, be the key of user `demo` of tenant `demo`, instead of any earlier one."""
+        await self._write(statements.put_key(keys.demo_key(key), self._world.now()))
+
+    async def revoke_key(self, key_id: str) -> bool:
+        """Revoke a key by its id (`demo` for the demo key); return False if there is none that is not revoked."""
+        return await self._write(statements.revoke_key(key_id, self._world.now()))
+
+    async def authenticate(self, key: str) -> Principal | None:
+        """Return whose key this is; None if it is unknown, revoked or expired."""
+        stored = await self._read(statements.valid_keys(keys.candidate_ids(key), self._world.now()))
+        found = keys.matching(key, stored)
+        return Principal(found.tenant, found.user, found.roles, found.id) if found else None
+
+    async def tenants(self) -> Sequence[str]:
+        """Return the ids of all tenants, in order."""
+        return await self._read(statements.tenants())
+
+    async def close(self) -> None:
+        """Finish what waits and free the database, within a few seconds."""
+        await self._driver.close()
+
+    def _is_this(self, instance: Instance) -> bool:
+        return instance.process == self._process != Process()
+
+    async def _gone(self, instances: list[Instance]) -> set[str]:
+        """Return the ids of those whose process ran on this host and runs no more."""
+        local = [one for one in instances if one.process.host == self._process.host != ""]
+        if not local:
+            return set()
+        return await asyncio.to_thread(lambda: {one.id for one in local if not is_running(one.process)})
+
+    async def _read(self, operation: Operation[T]) -> T:
+        return await self._mapped(operation, self._driver.read(operation))
+
+    async def _write(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> T:
+        return await self._mapped(operation, self._driver.write(operation, on_commit))
+
+    async def _mapped(self, operation: Operation[Any], running: Awaitable[T]) -> T:
+        try:
+            return await running
+        except ForebayError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- the border: no driver's error, nor the values in it, goes further
+            name = getattr(operation, "__name__", "")
+            self._observer.log(LOG_STATE_FAILED, operation=name, error_type=type(error).__name__)
+            raise PersistFailed from None
