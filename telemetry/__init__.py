@@ -1,1 +1,1 @@
-"""What Forebay shows of itself: the catalogue, and the only code that speaks to OpenTelemetry, Prometheus and structlog."""
+"""What Forebay shows of itself: the catalogue, and all code that speaks to OpenTelemetry, Prometheus and structlog."""

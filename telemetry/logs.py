@@ -1,0 +1,169 @@
+"""The log: one line of JSON per event, with the trace it belongs to, and nothing in it that anybody said.
+
+Called once per process by the composition root. Lines of uvicorn and of libraries go the same way. A line is rendered
+where it is written, so that it knows its span, and written to the stream by a thread of its own: a reader that stands
+still costs lines, which are counted, and never stops the event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import Processor
+
+from telemetry.log_processors import add_trace, escape_control_characters, first_line_of_asyncio, redactor, stack_only
+from telemetry.rows import LogEvent
+
+QUEUE_LINES = 10_000  # some 5 MB of lines, and half a minute of a busy service
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+# Below WARNING these tell of every request they make, some of them with headers and bodies.
+TALKATIVE = ("opentelemetry", "urllib3", "requests", "httpx", "httpcore", "aiohttp", "asyncio", "openai", "anthropic")
+
+Format = Literal["auto", "json", "console"]
+
+
+class Logger:
+    """Writes rows of the catalogue. `structlog_logger` is any bound logger of structlog."""
+
+    def __init__(self, structlog_logger: Any) -> None:
+        self._bound = structlog_logger
+
+    def log(self, event: LogEvent, fields: Mapping[str, Any]) -> None:
+        """Write one line."""
+        self._bound.log(LEVELS[event.level], event.name, **fields)
+
+
+class QueuedStream(logging.Handler):
+    """Renders a record here and now, and leaves the writing to a thread."""
+
+    def __init__(self, stream: TextIO, on_dropped: Callable[[], None]) -> None:
+        super().__init__()
+        self._stream = stream
+        self._on_dropped = on_dropped
+        self._lines: queue.Queue[str | None] = queue.Queue(QUEUE_LINES)
+        self._thread = threading.Thread(target=self._write, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the rendered line; drop it if the queue is full."""
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._on_dropped()
+
+    def close(self) -> None:
+        """Write what waits, for at most two seconds."""
+        if self._thread.is_alive():
+            try:
+                self._lines.put(None, timeout=1.0)
+            except queue.Full:
+                return
+            self._thread.join(1.0)
+        super().close()
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                self._stream.write(line + "\n")
+                if self._lines.empty():
+                    self._stream.flush()
+            except (OSError, ValueError):  # the other end of the pipe has gone, or the stream is closed
+                self._on_dropped()
+
+
+class Logging:
+    """The root handler of this process, from `configure` to `close`."""
+
+    def __init__(self, handler: QueuedStream, processors: list[Processor]) -> None:
+        self._handler = handler
+        wrapped = [*processors, ProcessorFormatter.wrap_for_formatter]
+        self.logger = Logger(_bound(logging.getLogger("forebay"), wrapped))
+        root = logging.getLogger()
+        self._before = (root.level, root.handlers[:])
+        root.handlers[:] = [handler]
+        root.setLevel(logging.INFO)
+        logging.captureWarnings(capture=True)
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    def close(self) -> None:
+        """Write what waits and give the root logger back as it was."""
+        logging.captureWarnings(capture=False)
+        root = logging.getLogger()
+        level, root.handlers[:] = self._before
+        root.setLevel(level)
+        self._handler.close()
+
+
+def configure(
+    form: Format = "auto",
+    *,
+    stream: TextIO | None = None,
+    capture_content: bool = False,
+    on_dropped: Callable[[], None] = lambda: None,
+) -> Logging:
+    """Take over the root logger of this process.
+
+    Args:
+        form: `auto` is `console` on a terminal and `json` elsewhere.
+        stream: where lines go; standard output by default.
+        capture_content: let contents and exceptions' texts through, cut to 1,024 characters; secrets never.
+        on_dropped: called for each line that is thrown away, in whichever thread it happens.
+    """
+    out = stream or sys.stdout
+    terminal = out.isatty()
+    processors = shared_processors(capture_content=capture_content)
+    handler = QueuedStream(out, on_dropped)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=[first_line_of_asyncio, *processors],
+            processors=[ProcessorFormatter.remove_processors_meta, *_renderers(form, terminal=terminal)],
+        )
+    )
+    return Logging(handler, processors)
+
+
+def shared_processors(*, capture_content: bool = False) -> list[Processor]:
+    """Return what every line goes through before it is rendered, ours or a library's."""
+    return [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_trace,
+        stack_only(capture_content=capture_content),
+        redactor(capture_content=capture_content),
+    ]
+
+
+def recording_logger(lines: list[dict[str, Any]]) -> Logger:
+    """Return a logger that appends what would be rendered to `lines`: for tests."""
+
+    def keep(_logger: Any, _method: str, event: Any) -> Any:
+        lines.append(dict(event))
+        raise structlog.DropEvent
+
+    return Logger(_bound(logging.getLogger("forebay.recorded"), [*shared_processors(), keep]))
+
+
+def _bound(logger: logging.Logger, processors: list[Processor]) -> Any:
+    return structlog.wrap_logger(
+        logger, processors=processors, wrapper_class=structlog.stdlib.BoundLogger, cache_logger_on_first_use=True
+    )
+
+
+def _renderers(form: Format, *, terminal: bool) -> list[Processor]:
+    if form == "console" or (form == "auto" and terminal):
+        return [escape_control_characters, structlog.dev.ConsoleRenderer(colors=terminal)]
+    return [structlog.processors.JSONRenderer(serializer=_json)]
+
+
+def _json(event: Any, **_: Any) -> str:
+    """Encode a line; of a value that JSON does not know only the class is told."""
+    return json.dumps(event, default=lambda value: type(value).__qualname__)
