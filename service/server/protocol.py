@@ -1,0 +1,252 @@
+"""One connection: uvicorn's httptools protocol, with limits in size and time, and disconnects that are always seen.
+
+Made by `service.server.run` for each connection. The package's docstring says what is relied on of uvicorn.
+
+A request is handed to the application once its body has arrived, as a buffering proxy does. So whatever is wrong with
+a body (too large, too slow, cut) is answered here, is counted once, and never meets a half-started application.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import struct
+from enum import Enum
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from service.server.refusals import OnRefused, refusal
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn._types import ASGI3Application
+
+    from service.server.limits import ServerLimits
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Reading(Enum):
+    """How far the request that is being read has come."""
+
+    NOTHING = "nothing"
+    HEAD = "head"
+    BODY = "body"
+
+
+class _Refused(Exception):  # noqa: N818 - not an error, the way out of a parser's callback
+    """Stops the parser; raised in its callbacks, which must not write to the connection themselves."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        self.status = status
+
+
+class _PipelineFull(Exception):  # noqa: N818 - the same
+    """A second request was pipelined behind one that already waits."""
+
+
+class HardenedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 on one connection.
+
+    The scope's `extensions` hold `forebay.abort`, which frees the socket at once and throws away what is unsent, and
+    `forebay.headers_at`, the loop's time when the headers were in.
+    """
+
+    def __init__(self, *args: Any, limits: ServerLimits, on_refused: OnRefused, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self._on_refused = on_refused
+        self._reading = Reading.NOTHING
+        self._unparsed = 0  # bytes since the parser last gave a piece of body or ended a request
+        self._body_bytes = 0
+        self._body_deadline = math.inf
+        self._incomplete = False  # the next request for the application lacks the rest of its body
+        self._running: RequestResponseCycle | None = None  # the request that the application is answering
+        self._refused: HTTPStatus | None = None  # from here on nothing is parsed
+        self._deadline = math.inf
+        self._unsent = math.inf
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """A client has connected; the socket's options come from the listener."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=self._limits.write_high_water_bytes)
+        self._watch(self._limits.head_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived, or throw it away once the connection's last answer is decided."""
+        self._unparsed += len(data)
+        if self._refused is not None:
+            if self._unparsed > self._limits.linger_bytes:
+                self.abort()
+            return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.cycle.keep_alive = False  # the upgrade is ignored, and what follows it is not for us
+        except httptools.HttpParserError as error:
+            self._parsing_failed(error.__context__)
+        else:
+            if self._reading is not Reading.NOTHING and self._unparsed > self._limits.head_bytes:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def eof_received(self) -> None:
+        """The client will send no more. From a close this cannot be told apart, so it ends a running request.
+
+        Waiting for the write buffer to empty, as closing does, would hide it behind a reader that is stalled.
+        """
+        if self._running is not None:
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the running request, which uvicorn would not if another was pipelined behind it."""
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self._running = None
+        self.pipeline.clear()
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Free the socket now, unsent data included: a plain close waits for a reader that may never read."""
+        if self not in self.connections:
+            return  # it is lost already
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """The server is going: close after the running answer, or now."""
+        if self._running is None:
+            self.transport.close()
+        else:
+            self._running.keep_alive = False
+
+    # Callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        if self.pipeline:
+            raise _PipelineFull
+        super().on_message_begin()
+        self._reading = Reading.HEAD
+        if self._running is None:
+            self._watch(self._limits.head_seconds)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; a trailer is dropped, or it would pass for one that was there from the start."""
+        if self._reading is Reading.HEAD:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Decide what can be decided without the body."""
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.head_bytes:
+            raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        declared = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
+        if declared > self._limits.body_bytes:
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        now = self.loop.time()
+        self.scope["extensions"] = {"forebay.abort": self.abort, "forebay.headers_at": now}  # type: ignore[dict-item]  # uvicorn types extensions as dicts
+        self._reading = Reading.BODY
+        self._body_bytes = 0
+        self._body_deadline = now + self._limits.body_seconds
+        self._deadline = now + self._limits.body_idle_seconds
+        super().on_headers_complete()
+        self.flow.resume_reading()  # paused for a pipelined request, which would hide the disconnect of the first
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body."""
+        self._body_bytes += len(body)
+        if self._body_bytes > self._limits.body_bytes:
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        self.cycle.body += body
+        self._unparsed = 0
+        self._deadline = min(self.loop.time() + self._limits.body_idle_seconds, self._body_deadline)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: the application may have it."""
+        self._reading = Reading.NOTHING
+        self._unparsed = 0
+        super().on_message_complete()
+        if self._incomplete:
+            self._incomplete = False
+            self._start_asgi_task(self.cycle, self.app)
+
+    # The application's side
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not cycle.more_body:
+            self._running = cycle
+            super()._start_asgi_task(cycle, app)
+            return
+        self._incomplete = True
+        if cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_response_complete(self) -> None:
+        """Go on with what was pipelined, or wait for the next request. Replaces uvicorn's, which makes a timer."""
+        self.server_state.total_requests += 1
+        self._running = None
+        self._unsent = math.inf
+        self._watch(self._limits.keep_alive_seconds)
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refused is not None:
+            self._answer_refusal(self._refused)
+
+    # Limits
+
+    def sweep(self, now: float) -> None:
+        """Enforce the time limits; called by the server every `sweep_seconds`.
+
+        Args:
+            now: the loop's time.
+        """
+        closing = self.transport.is_closing()
+        if now < self._deadline or (self._running is not None and not closing):
+            return
+        unsent = self.transport.get_write_buffer_size()
+        if 0 < unsent < self._unsent:  # an answer that is still being taken, slowly
+            self._unsent = unsent
+            self._watch(self._limits.keep_alive_seconds)
+        elif unsent or closing or self._refused is not None:
+            self.abort()
+        elif self._reading is Reading.NOTHING:
+            self.transport.close()
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _watch(self, seconds: float) -> None:
+        self._deadline = self.loop.time() + seconds
+
+    def _parsing_failed(self, cause: BaseException | None) -> None:
+        if isinstance(cause, _PipelineFull):
+            self.abort()
+        else:
+            self._refuse(cause.status if isinstance(cause, _Refused) else HTTPStatus.BAD_REQUEST)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Let `status` be the connection's last answer, after those that were asked for before."""
+        self._refused = status
+        self._unparsed = 0
+        if self._reading is Reading.BODY:
+            self._incomplete = False
+            self.pipeline.clear()
+        if self._running is None:
+            self._answer_refusal(status)
+
+    def _answer_refusal(self, status: HTTPStatus) -> None:
+        method = self.parser.get_method().decode() if self.url else ""
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        trace_id = self._on_refused(method, path, status)
+        self.transport.write(refusal(status, trace_id, self.server_state.default_headers))
+        self.transport.write_eof()
+        self._watch(self._limits.linger_seconds)
