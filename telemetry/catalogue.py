@@ -30,6 +30,7 @@ LOG_BLOCKED_LOOP = LogEvent("event_loop_blocked", "warning", "A call blocked the
 LOG_LABEL_REFUSED = LogEvent("label_refused", "error", "A label value outside its closed set; the point was dropped.")
 LOG_TELEMETRY_UNREACHABLE = LogEvent("telemetry_unreachable", "warning", "Spans could not be sent to the collector.")
 LOG_PROVIDER_FAILED = LogEvent("provider_failed", "warning", "An attempt failed: provider, kind, status, request id.")
+LOG_UNSETTLED = LogEvent("unsettled", "error", "How a turn ended could not be written; it is tried again.")
 LOG_STATE_FAILED = LogEvent("state_failed", "error", "The state database failed: operation, class of the error.")
 LOG_CIRCUIT = LogEvent("circuit", "warning", "The circuit breaker of a provider changed its state.")
 LOG_INSTANCE_LOST = LogEvent("instance_lost", "warning", "Another process has gone; its work is taken over.")

@@ -1,0 +1,134 @@
+"""POST /chat/stream and POST /messages/{id}/cancel: the flow behind server-sent events of our own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from service.api.problem import problem
+from service.api.turn_response import TurnResponse
+from service.chat.events import EVENTS, KEEP_ALIVE, encode_all
+from service.chat.steps.input_validation import parse
+from service.chat.turn import Ask
+from service.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.api.wire import Wire
+    from service.chat.events import Event
+    from service.errors import ForebayError
+
+ROUTE = "/chat/stream"
+SSE_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}\Z")]
+
+
+class ChatBody(BaseModel):
+    """What a client sends to `/chat/stream`. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    session_id: SessionId = Field(description="Chosen by the client; scoped to its tenant and user.")
+    message: Annotated[str, StringConstraints(min_length=1, max_length=32_000)]
+    model: Annotated[str, StringConstraints(max_length=256)] = Field(
+        "", description="A configured id; default: the first."
+    )
+    grounding: Literal["preferred", "required"] | None = None
+    response_schema: dict[str, Any] | None = None
+    background: bool = False
+
+    @field_validator("message")
+    @classmethod
+    def _storable(cls, message: str) -> str:
+        if "\x00" in message:
+            raise ValueError("must not contain the character U+0000")
+        return message
+
+
+class SseDoor:
+    """The door of `/chat/stream`: a JSON body in, typed events out."""
+
+    route = ROUTE
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._sequence = 0
+        self.authorization = wire.header(b"authorization")
+        self.address = wire.address
+        self.wants_phases = wire.header(b"x-forebay-debug") == "phases"
+
+    async def body(self) -> bytes:
+        """Read the whole body."""
+        return await self._wire.body()
+
+    def parse(self, body: bytes) -> Ask:
+        """Return what is asked for; raise InvalidRequest naming the field."""
+        asked = parse(body, ChatBody)
+        return Ask(
+            session_id=asked.session_id,
+            message=asked.message,
+            model=asked.model,
+            grounding=asked.grounding or "",
+            response_schema=asked.response_schema,
+        )
+
+    def timeout(self) -> float | None:
+        """Return the client's own limit, `X-Request-Timeout-Ms`, in seconds."""
+        return timeout_of(self._wire)
+
+    async def left(self) -> None:
+        """Return when the client has gone."""
+        await self._wire.left()
+
+    async def write(self, events: Sequence[Event], *, last: bool) -> None:
+        """Send `events` in one write; without any, a comment that keeps the connection alive."""
+        if not self._wire.started:
+            await self._wire.start(200, SSE_HEADERS)
+        data = encode_all(events, self._sequence) if events else KEEP_ALIVE
+        self._sequence += len(events)
+        await self._wire.write(data, last=last)
+
+    async def refuse(self, error: ForebayError, trace_id: str) -> None:
+        """Answer with a status instead of a stream."""
+        status, headers, body = problem(error, trace_id)
+        await self._wire.start(status, headers)
+        await self._wire.write(body, last=True)
+
+    def abort(self) -> None:
+        """Free the socket at once."""
+        self._wire.abort()
+
+
+def timeout_of(wire: Wire) -> float | None:
+    """Return `X-Request-Timeout-Ms` in seconds, None without one; raise InvalidRequest if it is no such number."""
+    text = wire.header(b"x-request-timeout-ms")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise InvalidRequest("X-Request-Timeout-Ms: must be a whole number of milliseconds, at least 1")
+    return int(text) / 1e3
+
+
+router = APIRouter()
+
+_SCHEMAS = {event.type: event.model_json_schema(ref_template="#/components/schemas/{model}") for event in EVENTS}
+
+
+@router.post(
+    ROUTE,
+    summary="One chat turn, answered as server-sent events",
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": ChatBody.model_json_schema()}}}
+    },
+    responses={200: {"content": {"text/event-stream": {"schema": {"oneOf": list(_SCHEMAS.values())}}}}},
+)
+async def chat_stream(request: Request) -> TurnResponse:
+    """Answer one message of a session; the events are described in the schema."""
+    return TurnResponse(request.app.state.parts, SseDoor)

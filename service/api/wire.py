@@ -1,0 +1,87 @@
+"""One HTTP exchange in ASGI's terms: the body in, the response out, and the moment in which the client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from service.errors import TooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.types import Message, Receive, Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Wire:
+    """Reads and writes one exchange. `receive` has one reader at a time: first the body, then the watch for the end."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, max_body: int) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._max_body = max_body
+        self._body_ended = asyncio.Event()
+        self._gone = False
+        self._handed_over = False
+        self.started = False
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header of the request; `name` in lower case."""
+        for key, value in self._scope["headers"]:
+            if key == name:
+                return str(value.decode("latin-1"))
+        return None
+
+    @property
+    def address(self) -> str:
+        """The peer's address, "" when unknown."""
+        client = self._scope.get("client")
+        return client[0] if client else ""
+
+    async def body(self) -> bytes:
+        """Return the whole body; raise TooLarge. When the client leaves meanwhile, wait to be cancelled."""
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                await self._note_gone()
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._max_body:
+                self._body_ended.set()
+                raise TooLarge(f"The body is larger than {self._max_body} bytes")
+            if not message.get("more_body", False):
+                self._body_ended.set()
+                return b"".join(chunks)
+
+    async def _note_gone(self) -> None:
+        self._gone = True
+        self._body_ended.set()
+        await asyncio.get_running_loop().create_future()  # `left` returns, and its caller cancels us
+
+    async def left(self) -> None:
+        """Return when the client has gone before the response was handed over; else wait to be cancelled."""
+        await self._body_ended.wait()
+        while not self._gone:
+            self._gone = (await self._receive())["type"] == "http.disconnect"
+        if self._handed_over:
+            await asyncio.get_running_loop().create_future()
+
+    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the status line and the headers."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+    async def write(self, data: bytes, *, last: bool) -> None:
+        """Send a piece of the body; waits while the peer does not read."""
+        self._handed_over = last
+        message: Message = {"type": "http.response.body", "body": data, "more_body": not last}
+        await self._send(message)
+
+    def abort(self) -> None:
+        """Free the socket at once: closing would wait for the reader to take what is buffered."""
+        abort = self._scope.get("extensions", {}).get("forebay.abort")
+        if abort is not None:
+            abort()

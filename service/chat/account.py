@@ -1,0 +1,165 @@
+"""The books of a request: counted when it starts, and exactly once as what it became. Only conduct.py calls it.
+
+For each route, at every moment: started = completed + degraded + rejected + timed_out + cancelled + errored + in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from service.errors import Cause, PhaseTimeout
+from telemetry import catalogue as rows
+from telemetry.catalogue import Attr
+
+if TYPE_CHECKING:
+    from service.chat.turn import Turn
+
+
+class Account:
+    """Opened with the request; `close` writes everything that is known at its end."""
+
+    __slots__ = ("_turn",)
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        turn.observer.inc(rows.REQUESTS_STARTED_TOTAL, turn.route)
+        turn.observer.add(rows.REQUESTS_IN_FLIGHT, 1, turn.route)
+        turn.span.set(Attr.PHASE, "http.request")
+
+    def close(self) -> None:
+        """Count the request as what it became, finish its span's attributes, write its line."""
+        turn = self._turn
+        outcome = outcome_of(turn)
+        turn.observer.add(rows.REQUESTS_IN_FLIGHT, -1, turn.route)
+        turn.observer.inc(rows.REQUESTS_TOTAL, turn.route, outcome)
+        self._count_ending(turn, outcome)
+        self._count_stream(turn, outcome)
+        self._count_tenant(turn, outcome)
+        self._describe(turn, outcome)
+
+    def _count_ending(self, turn: Turn, outcome: str) -> None:
+        """Refused, cancelled, left, ended by an error event."""
+        seen = turn.observer
+        if outcome == "rejected":
+            seen.inc(rows.REJECTIONS_TOTAL, turn.route, _reason(turn))
+        if outcome == "cancelled" and turn.cause is not None:
+            seen.inc(rows.CANCELLATIONS_TOTAL, turn.route, turn.cause, _split(turn.caused_in))
+        if turn.client_left_in is not None and turn.admitted:
+            seen.inc(rows.CLIENT_DISCONNECTS_TOTAL, turn.route, _split(turn.client_left_in))
+        if turn.error is not None and turn.refusal is None and turn.cause is not Cause.CLIENT_DISCONNECT:
+            seen.inc(rows.STREAM_ERRORS_TOTAL, turn.error.code)
+
+    def _count_stream(self, turn: Turn, outcome: str) -> None:
+        """What the stream took and gave."""
+        if not turn.admitted:
+            return
+        seen, model, span = turn.observer, turn.model, turn.span
+        now = asyncio.get_running_loop().time()
+        seen.record(rows.STREAM_DURATION_SECONDS, now - turn.started, model, outcome, span=span)
+        seen.record(rows.STREAM_QUEUE_HIGH_WATER, turn.outbox.high_water, span=span)
+        seen.inc(rows.PRODUCER_BLOCKED_SECONDS_TOTAL, by=turn.producer_blocked)
+        seen.inc(rows.READER_BLOCKED_SECONDS_TOTAL, by=turn.reader_blocked)
+        if turn.tokens.received > 1:
+            seen.record(rows.STREAM_MAX_GAP_SECONDS, turn.max_gap, model, span=span)
+        seen.inc(rows.GENERATED_TOKENS_TOTAL, model, outcome, by=turn.tokens.generated or turn.tokens.received)
+        seen.inc(rows.PROMPT_TOKENS_TOTAL, model, by=turn.tokens.prompt)
+        seen.inc(rows.WASTED_TOKENS_TOTAL, model, by=turn.tokens.wasted)
+        if not turn.streamed:
+            return
+        if turn.first_token_at is not None:
+            seen.record(
+                rows.TIME_TO_FIRST_TOKEN_SECONDS, turn.first_token_at - turn.started, turn.route, model, span=span
+            )
+        elif (missed := _missed(turn)) is not None:
+            seen.inc(rows.FIRST_TOKEN_MISSED_TOTAL, turn.route, missed)
+
+    def _count_tenant(self, turn: Turn, outcome: str) -> None:
+        if turn.principal is None:
+            return
+        seen, tenant = turn.observer, turn.principal.tenant
+        seen.inc(rows.TENANT_REQUESTS_TOTAL, tenant, outcome)
+        if outcome == "rejected":
+            seen.inc(rows.TENANT_REJECTIONS_TOTAL, tenant, _reason(turn))
+        seen.inc(rows.TENANT_TOKENS_TOTAL, tenant, "prompt", by=turn.tokens.prompt)
+        seen.inc(rows.TENANT_TOKENS_TOTAL, tenant, "generated", by=turn.tokens.generated or turn.tokens.received)
+
+    def _describe(self, turn: Turn, outcome: str) -> None:
+        """Put the request's facts on its span, and the same ones into its one line of the log."""
+        first = None if turn.first_token_at is None else round((turn.first_token_at - turn.started) * 1e3)
+        facts: dict[str, str | int | None] = {
+            Attr.REQUEST_OUTCOME: outcome,
+            Attr.REQUEST_DECIDED_BY: _decided_by(turn),
+            Attr.REQUEST_CAUSE: _cause(turn, outcome),
+            Attr.TIME_TO_FIRST_TOKEN_MS: first,
+            Attr.TENANT: turn.principal.tenant if turn.principal else None,
+            Attr.MESSAGE_ID: turn.message_id,
+            Attr.GEN_AI_CONVERSATION_ID: turn.ask.session_id if turn.ask else None,
+            Attr.GEN_AI_REQUEST_MODEL: turn.model or None,
+            Attr.GEN_AI_INPUT_TOKENS: turn.tokens.prompt,
+            Attr.GEN_AI_OUTPUT_TOKENS: turn.tokens.generated or turn.tokens.received,
+            Attr.DEGRADED: ",".join(turn.degradations) or None,
+        }
+        for name, value in facts.items():
+            if value is not None:
+                turn.span.set(name, value)
+        if outcome in ("timed_out", "errored"):
+            turn.span.fail("timeout" if outcome == "timed_out" or turn.error is None else turn.error.code)
+        turn.observer.log(
+            rows.LOG_REQUEST,
+            route=turn.route,
+            outcome=outcome,
+            decided_by=facts[Attr.REQUEST_DECIDED_BY],
+            cause=facts[Attr.REQUEST_CAUSE],
+            code=turn.error.code if turn.error else None,
+            tenant=facts[Attr.TENANT],
+            model=facts[Attr.GEN_AI_REQUEST_MODEL],
+            message_id=turn.message_id,
+            time_to_first_token_ms=first,
+            duration_ms=turn.elapsed_ms(),
+            prompt_tokens=turn.tokens.prompt,
+            generated_tokens=facts[Attr.GEN_AI_OUTPUT_TOKENS],
+        )
+
+
+def outcome_of(turn: Turn) -> str:
+    """Return which one of the six outcomes the request has (contract, section 3)."""
+    if turn.committed:
+        return "degraded" if turn.degradations else "completed"
+    if turn.cause is not None:
+        return "cancelled"
+    if turn.refusal is not None and turn.refusal.reason is not None:
+        return "rejected"
+    return "timed_out" if isinstance(turn.error, PhaseTimeout) else "errored"
+
+
+def _reason(turn: Turn) -> str:
+    """Why it was refused: a value of `rejections_total{reason}`."""
+    assert turn.refusal is not None  # noqa: S101  (types: the outcome says so)
+    return str(turn.refusal.reason)
+
+
+def _cause(turn: Turn, outcome: str) -> str | None:
+    if outcome == "cancelled":
+        return turn.cause
+    return _reason(turn) if outcome == "rejected" else None
+
+
+def _decided_by(turn: Turn) -> str:
+    if turn.cause is not None and not turn.committed:
+        return turn.caused_in
+    return turn.error.phase if isinstance(turn.error, PhaseTimeout) else turn.where
+
+
+def _missed(turn: Turn) -> str | None:
+    """Why no first token was ever written: without this the histogram would look best in an outage."""
+    if turn.committed:
+        return "client_left" if turn.client_left_in else None
+    if turn.cause is not None:
+        return "shutdown" if turn.cause is Cause.SHUTDOWN else "client_left"
+    return "timeout" if isinstance(turn.error, PhaseTimeout) else "error"
+
+
+def _split(phase: str) -> str:
+    """`model.stream` is counted as one of its halves."""
+    return "model.first_token" if phase == "model.stream" else phase

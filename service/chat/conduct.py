@@ -1,0 +1,155 @@
+"""Who owns a request: runs the flow beside the delivery, watches the client, and writes how it ended. Exactly once.
+
+Three tasks: the owner (the server's task for this request) delivers; the flow produces; the watcher waits for the
+client to leave. Whatever happens to one, the owner waits until the others are done before it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from service.chat.account import Account
+from service.chat.events import Error
+from service.chat.flow import answer, completed
+from service.chat.plan import SETTLE
+from service.chat.steps import state_persist, stream_emit
+from service.chat.turn import Turn
+from service.errors import Cancelled, Cause, ForebayError, Internal, PhaseTimeout, ShuttingDown
+from service.runtime.outbox import Outbox
+from service.runtime.phase import Total, phase
+from service.runtime.shelter import sheltered, until_done
+from telemetry.catalogue import LOG_BUG, LOG_UNSETTLED
+
+if TYPE_CHECKING:
+    from service.chat.door import Door
+    from service.chat.parts import Parts
+    from service.ports import Status
+    from telemetry.observe import Span
+
+
+def new_turn(use: Parts, door: Door, span: Span) -> Turn:
+    """Return the state of a request that has just come in: its clock starts here."""
+    now = asyncio.get_running_loop().time()
+    plan = use.budgets
+    return Turn(
+        message_id=use.world.new_id("msg"),
+        user_message_id=use.world.new_id("msg"),
+        instance_id=use.instance_id,
+        route=door.route,
+        started=now,
+        total=Total(now + plan.total),
+        plan=plan,
+        observer=use.observer,
+        span=span,
+        outbox=Outbox(use.habits.stream_queue),
+        wants_phases=door.wants_phases,
+    )
+
+
+async def conduct(turn: Turn, use: Parts, door: Door) -> None:
+    """Serve one request to its end, whatever that is; afterwards nothing of it is left: no task, place, span, stream."""
+    account = Account(turn)
+    flow = turn.task = asyncio.create_task(_run(turn, use, door), name=f"flow {turn.message_id}")
+    watcher = asyncio.create_task(_watch(turn, door), name=f"watch {turn.message_id}")
+    use.live[turn.message_id] = turn
+    try:
+        await _answer_client(turn, use, door)
+    except asyncio.CancelledError:
+        turn.cancel(Cause.SHUTDOWN)  # the server gives up on us; the turn is to end properly all the same
+        raise
+    finally:
+        watcher.cancel()
+        if not flow.done():
+            flow.cancel()
+        try:
+            await until_done(flow, watcher)
+        finally:
+            del use.live[turn.message_id]
+            turn.outbox.discard()
+            account.close()
+
+
+async def _answer_client(turn: Turn, use: Parts, door: Door) -> None:
+    """Refuse before the stream, or deliver it; drop a reader that stalls."""
+    first = await turn.outbox.take()
+    if turn.refusal is not None:
+        if turn.cause is not Cause.CLIENT_DISCONNECT:
+            await door.refuse(turn.refusal, turn.span.trace_id)
+        return
+    try:
+        await stream_emit.deliver(turn, door, first, use.habits.keep_alive)
+    except PhaseTimeout:
+        turn.cancel(Cause.STALLED_READER)
+        door.abort()
+
+
+async def _watch(turn: Turn, door: Door) -> None:
+    """Stop the turn when its client leaves: before the commit that cancels it, after it that is only counted."""
+    await door.left()
+    turn.client_left_in = "stream.emit" if turn.committed else turn.where
+    turn.cancel(Cause.CLIENT_DISCONNECT)
+
+
+async def _run(turn: Turn, use: Parts, door: Door) -> None:
+    """Run the flow, settle how it ended, and close the outbox with the event that says so."""
+    try:
+        await answer(turn, use, door)
+    except asyncio.CancelledError:
+        turn.note_released()
+        await _end(turn, use, _stopped_by(turn.cause))
+        raise
+    except ForebayError as error:
+        await _end(turn, use, error)
+    except Exception as error:  # noqa: BLE001  (the border: what nobody foresaw must not reach a client)
+        turn.observer.log(LOG_BUG, exc_info=error)
+        await _end(turn, use, Internal())
+    else:
+        turn.outbox.close(completed(turn))
+
+
+async def _end(turn: Turn, use: Parts, error: ForebayError) -> None:
+    """A turn that did not go through: say what it became, in the store and to the client.
+
+    It may have been committed in the very moment in which it was stopped: then it is complete, and nothing else.
+    """
+    if turn.committed:
+        turn.outbox.close(completed(turn))
+        return
+    turn.error = error
+    if turn.begun:
+        await sheltered(_settle(turn, use, error))
+    if not turn.outbox.opened:
+        turn.refusal = error
+        turn.outbox.close()
+        return
+    where = error.phase if isinstance(error, PhaseTimeout) else turn.where
+    turn.outbox.close(
+        Error(
+            code=error.code,
+            message=error.detail,
+            phase=where,
+            retryable=error.retryable,
+            trace_id=turn.span.trace_id,
+        )
+    )
+
+
+async def _settle(turn: Turn, use: Parts, error: ForebayError) -> None:
+    """Write the turn's status over `streaming`, under a fresh budget; what cannot be written is written later."""
+    status: Status = "failed"
+    if turn.cause is not None:
+        status = "cancelled"
+    elif isinstance(error, PhaseTimeout):
+        status = "timed_out"
+    ending = state_persist.ending(turn, status, error.code, use.world.now())
+    try:
+        with phase(turn, SETTLE, budget=turn.plan.persist):
+            await use.store.end_turn(ending)
+    except ForebayError as failure:
+        use.unsettled.append(ending)
+        turn.observer.log(LOG_UNSETTLED, message_id=turn.message_id, code=failure.code)
+
+
+def _stopped_by(cause: Cause | None) -> ForebayError:
+    return ShuttingDown() if cause is Cause.SHUTDOWN else Cancelled()

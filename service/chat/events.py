@@ -1,0 +1,160 @@
+"""The events of a stream: pydantic models, which also make the published JSON Schema, and their encoding as SSE.
+
+Contract, section 2. `encode` runs for every token: it formats a TokenDelta by hand (a test holds it against the model's
+own JSON) because pydantic's dump is six times the cost of the rest of the path.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class Event(BaseModel):
+    """One event of a stream; `type` is its SSE name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    type: ClassVar[str]
+
+
+class MessageStart(Event):
+    """The turn was admitted. Sent before retrieval."""
+
+    type = "message_start"
+    message_id: str
+    session_id: str
+    model: str
+    trace_id: str
+
+
+class FoundDocument(BaseModel):
+    """A document that the answer may use. The score has no unit: higher is better."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: str
+    title: str
+    score: float
+
+
+class RetrievalCompleted(Event):
+    """What was found, best first."""
+
+    type = "retrieval_completed"
+    count: int
+    documents: tuple[FoundDocument, ...]
+    degraded: bool
+
+
+class TokenDelta(Event):
+    """A piece of the answer, as the model sent it: deltas are never merged."""
+
+    type = "token_delta"
+    text: str
+
+
+class ToolCallRequested(Event):
+    """The model asks for a tool; sent once that state is committed. `arguments` are sanitised."""
+
+    type = "tool_call_requested"
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    authorization: Literal["allowed", "denied"]
+    approval: Literal["not_required", "required"]
+    status: Literal["running", "awaiting_approval", "denied"]
+
+
+class ToolCallStarted(Event):
+    """The tool runs."""
+
+    type = "tool_call_started"
+    call_id: str
+    tool: str
+
+
+class ToolCallCompleted(Event):
+    """The tool ended. Duration in milliseconds."""
+
+    type = "tool_call_completed"
+    call_id: str
+    tool: str
+    status: Literal["completed", "failed", "denied", "timed_out", "indeterminate"]
+    duration_ms: int
+    replayed: bool
+    error_code: str | None
+
+
+class Warning(Event):  # noqa: A001  (its name on the wire)
+    """The turn goes on with less, or later, and says so."""
+
+    type = "warning"
+    code: str
+    message: str
+
+
+class PhaseEvent(Event):
+    """Where the turn is; only for developers who ask for it. Times in milliseconds."""
+
+    type = "phase"
+    phase: str
+    state: Literal["started", "ended"]
+    budget_ms: int | None
+    elapsed_ms: int | None
+    outcome: str | None
+
+
+class Error(Event):
+    """The stream ends without an answer. `code` is of the closed list."""
+
+    type = "error"
+    code: str
+    message: str
+    phase: str | None
+    retryable: bool
+    trace_id: str
+
+
+class TokenUsage(BaseModel):
+    """Counts of tokens, as the provider counted them where it did."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    prompt_tokens: int
+    generated_tokens: int
+
+
+class MessageCompleted(Event):
+    """The whole answer was validated and persisted. Duration in milliseconds."""
+
+    type = "message_completed"
+    message_id: str
+    finish_reason: str
+    usage: TokenUsage
+    citations: tuple[str, ...]
+    duration_ms: int
+
+
+EVENTS: tuple[type[Event], ...] = (
+    MessageStart, RetrievalCompleted, TokenDelta, ToolCallRequested, ToolCallStarted, ToolCallCompleted, Warning,
+    PhaseEvent, Error, MessageCompleted,
+)  # fmt: skip
+
+_encode_json = msgspec.json.encode
+
+
+def encode(event: Event, sequence: int) -> bytes:
+    """Return `event` as one SSE event, with `sequence` as its id."""
+    if type(event) is TokenDelta:
+        return b'id: %d\nevent: token_delta\ndata: {"text":%b}\n\n' % (sequence, _encode_json(event.text))
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, event.type.encode(), event.model_dump_json().encode())
+
+
+def encode_all(events: Sequence[Event], first: int) -> bytes:
+    """Return `events` as whole SSE events in one piece, numbered from `first`."""
+    return b"".join([encode(event, first + offset) for offset, event in enumerate(events)])

@@ -1,0 +1,156 @@
+"""One chat turn, top to bottom. Each phase of the plan is one `with`; what a step does is in the file of its name.
+
+Nothing in here knows how events reach the client, and nothing catches a cancellation: conduct.py owns how a turn ends.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from service.chat.events import FoundDocument, MessageCompleted, MessageStart, RetrievalCompleted, TokenUsage
+from service.chat.events import Warning as WarningEvent
+from service.chat.plan import (
+    CONTEXT_LOAD,
+    FINALIZE,
+    INPUT_VALIDATION,
+    MODEL_STREAM,
+    POLICY_CHECK,
+    RERANK,
+    RETRIEVAL_QUERY,
+    RETRIEVAL_REQUIRED,
+    STATE_PERSIST,
+)
+from service.chat.steps import finalize, model_stream, retrieval_query, state_persist
+from service.errors import ForebayError, NoEvidence, PhaseTimeout
+from service.runtime.admission import place
+from service.runtime.phase import phase
+from service.runtime.shelter import together
+from telemetry.catalogue import Attr
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from service.chat.door import Door
+    from service.chat.parts import Chosen, Parts
+    from service.chat.steps.finalize import Answer
+    from service.chat.turn import Ask, Turn
+    from service.ports import Document, Message, Principal, Scope
+
+
+async def answer(turn: Turn, use: Parts, door: Door) -> None:
+    """Answer one request, from its bytes to its stored answer."""
+    body = await door.body()
+    with phase(turn, INPUT_VALIDATION):
+        ask = turn.begin(door.parse(body), door.timeout())
+    who = turn.principal = await use.authenticate(door.authorization, door.address)
+    chosen = turn.choose(use.models.choose(ask.model))
+    use.admit(turn)
+
+    scope, history = await together(_authorise(turn, use, who), _recall(turn, use, who, ask))
+    async with place(turn, use.gates.requests, who.tenant, always=True):
+        await _open(turn, use, ask)
+        documents = await _evidence(turn, use, who, scope, ask) if ask.retrieval else ()
+        turn.answer = await _respond(turn, use, who, chosen, ask, history, documents)
+        with phase(turn, STATE_PERSIST, budget=turn.left_to_finalize()):
+            await state_persist.complete(turn, use.store, turn.answer, use.world.now())
+
+
+def completed(turn: Turn) -> MessageCompleted:
+    """Return the event that ends a turn whose answer was committed."""
+    assert turn.answer is not None  # noqa: S101  (types: it was committed)
+    return MessageCompleted(
+        message_id=turn.message_id,
+        finish_reason=turn.answer.finish_reason,
+        usage=TokenUsage(prompt_tokens=turn.tokens.prompt, generated_tokens=turn.tokens.generated),
+        citations=turn.answer.citations,
+        duration_ms=turn.elapsed_ms(),
+    )
+
+
+async def _authorise(turn: Turn, use: Parts, who: Principal) -> Scope:
+    """Ask the policy what this principal may see and use: nothing is retrieved before it has answered."""
+    with phase(turn, POLICY_CHECK):
+        return await use.policy.scope(who)
+
+
+async def _recall(turn: Turn, use: Parts, who: Principal, ask: Ask) -> Sequence[Message]:
+    """Load what was said before in this session of this caller."""
+    with phase(turn, CONTEXT_LOAD):
+        return await use.store.history(who.tenant, who.user, ask.session_id, use.habits.history)
+
+
+async def _open(turn: Turn, use: Parts, ask: Ask) -> None:
+    """The turn is admitted: write that it has begun, and tell the client."""
+    turn.admitted = True
+    with phase(turn, STATE_PERSIST):
+        await state_persist.begin(turn, use.store, use.world.now())
+    await turn.emit(
+        MessageStart(
+            message_id=turn.message_id, session_id=ask.session_id, model=turn.model, trace_id=turn.span.trace_id
+        )
+    )
+    await turn.reveal_phases()
+
+
+async def _evidence(turn: Turn, use: Parts, who: Principal, scope: Scope, ask: Ask) -> Sequence[Document]:
+    """Retrieve and rerank. With grounding `required` there is no answer without evidence; else a failure is a warning."""
+    required = (ask.grounding or use.habits.grounding) == "required"
+    documents: Sequence[Document] = ()
+    failing = nullcontext() if required else _optional(turn, "retrieval", "retrieval_degraded")
+    async with failing, place(turn, use.gates.retrieval, who.tenant):
+        with phase(turn, RETRIEVAL_REQUIRED if required else RETRIEVAL_QUERY) as step:
+            documents = await retrieval_query.find(
+                ask.message, who, scope, use.retriever, use.policy, use.habits.documents
+            )
+            step.note(Attr.HITS, len(documents))
+    if required and not documents:
+        raise NoEvidence
+    if not documents and "retrieval" not in turn.degradations:
+        await turn.emit(WarningEvent(code="no_evidence", message="No document was found for this question"))
+    if len(documents) > 1:
+        async with _optional(turn, "rerank", "rerank_skipped"), place(turn, use.gates.rerank, who.tenant):
+            with phase(turn, RERANK):
+                documents = await use.reranker.rerank(ask.message, documents)
+    else:
+        with phase(turn, RERANK) as step:
+            step.skip()
+    await turn.emit(
+        RetrievalCompleted(
+            count=len(documents),
+            documents=tuple(FoundDocument(id=d.id, title=d.title, score=round(d.score, 4)) for d in documents),
+            degraded=bool(turn.degradations),
+        )
+    )
+    return documents
+
+
+async def _respond(
+    turn: Turn,
+    use: Parts,
+    who: Principal,
+    chosen: Chosen,
+    ask: Ask,
+    history: Sequence[Message],
+    documents: Sequence[Document],
+) -> Answer:
+    """Let the model answer and check what it said. The loop between model and tools stands here."""
+    request = use.assemble(chosen, ask, history, documents, turn.message_id)
+    with phase(turn, MODEL_STREAM, budget=chosen.budgets.get("generation")) as step:
+        reply = await model_stream.generate(turn, step, chosen, request, who.tenant)
+    with phase(turn, FINALIZE, budget=turn.left_to_finalize()):
+        grounded = ask.retrieval and (ask.grounding or use.habits.grounding) == "required"
+        return finalize.check(reply, documents, grounded=grounded)
+
+
+@asynccontextmanager
+async def _optional(turn: Turn, dependency: str, warning: str) -> AsyncIterator[None]:
+    """Go on without `dependency` when the block fails or runs over its own budget: the client and the metrics are told."""
+    try:
+        yield
+    except PhaseTimeout as timeout:
+        if timeout.limit != "phase":
+            raise  # the whole request is over, not this part of it
+        await turn.degrade(dependency, warning, f"{dependency} took too long")
+    except ForebayError:
+        await turn.degrade(dependency, warning, f"{dependency} is not available")

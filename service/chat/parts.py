@@ -1,0 +1,100 @@
+"""What a turn uses, built once by the composition root (service/app.py) and handed to the flow."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from service.chat.turn import Ask, Budgets, Turn
+    from service.ports import (
+        Document,
+        Ending,
+        Message,
+        Model,
+        ModelRequest,
+        Policy,
+        Principal,
+        Reranker,
+        Retriever,
+        Store,
+    )
+    from service.runtime.gate import Gate
+    from service.runtime.world import World
+    from telemetry.observe import Observer
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A model that was chosen for a turn: `label` names it in metrics and events, `upstream` at its provider."""
+
+    label: str
+    upstream: str
+    provider: str
+    model: Model
+    gate: Gate
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    budgets: Mapping[str, float] = field(default_factory=dict)  # first_token, token_gap, generation, total in seconds
+
+
+class Models(Protocol):
+    """The configured models."""
+
+    def choose(self, model_id: str) -> Chosen:
+        """Return the model for an id ("" for the default); raise NotFound, or InvalidRequest for bad parameters."""
+        ...
+
+
+class Assemble(Protocol):
+    """Puts a prompt together."""
+
+    def __call__(
+        self, chosen: Chosen, ask: Ask, history: Sequence[Message], documents: Sequence[Document], message_id: str
+    ) -> ModelRequest:
+        """Return the request for the model."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """The places there are, beside those of the models."""
+
+    requests: Gate
+    retrieval: Gate
+    rerank: Gate
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What the settings say of every turn. Depths and counts; seconds."""
+
+    grounding: str = "preferred"
+    documents: int = 5
+    history: int = 20
+    stream_queue: int = 64
+    max_body: int = 4 * 1024 * 1024  # bytes
+    keep_alive: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that answer() may touch."""
+
+    world: World
+    observer: Observer
+    authenticate: Callable[[str | None, str], Awaitable[Principal]]
+    policy: Policy
+    store: Store
+    retriever: Retriever
+    reranker: Reranker
+    models: Models
+    gates: Gates
+    habits: Habits
+    budgets: Budgets
+    instance_id: str
+    assemble: Assemble
+    admit: Callable[[Turn], None]  # refuses at once: draining, rate, quota, full queue, deadline
+    live: dict[str, Turn] = field(default_factory=dict)  # by message id: what can be cancelled and drained
+    unsettled: list[Ending] = field(default_factory=list)  # endings that the store did not take: tried again later

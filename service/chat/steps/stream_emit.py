@@ -1,0 +1,80 @@
+"""stream.emit: the consumer. Whatever waits in the outbox goes to the reader in one write; a stalled reader is dropped.
+
+It runs beside the flow, in the task that owns the request, from the first event to the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+from service.chat.events import TokenDelta
+from service.chat.plan import STREAM_EMIT
+from service.runtime.phase import phase
+from telemetry.catalogue import Attr
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.chat.events import Event
+    from service.chat.turn import Turn
+
+
+class Writer(Protocol):
+    """How events reach this client: SSE of ours, or OpenAI's, streamed or assembled."""
+
+    async def write(self, events: Sequence[Event], *, last: bool) -> None:
+        """Send `events` in one write, and end the response after the `last`; [] after a silence: show that we live."""
+        ...
+
+
+async def deliver(turn: Turn, writer: Writer, first: Sequence[Event], keep_alive: float) -> None:
+    """Write `first` and the turn's events after it until the last one.
+
+    Raises:
+        PhaseTimeout: one write was not taken within its budget.
+    """
+    loop, outbox = asyncio.get_running_loop(), turn.outbox
+    with phase(turn, STREAM_EMIT, budget=inf) as step:
+        pulse = _Pulse(turn, keep_alive)
+        try:
+            events, last = first, outbox.drained
+            while True:
+                before = loop.time()
+                step.expect(STREAM_EMIT.name, turn.plan.emit)
+                await writer.write(events, last=last)
+                step.relax()
+                pulse.last = now = loop.time()
+                turn.reader_blocked += now - before
+                if turn.first_token_at is None and any(type(event) is TokenDelta for event in events):
+                    turn.first_token_at = now
+                if last:
+                    return
+                events = await outbox.take()
+                last = outbox.drained
+        finally:
+            pulse.stop()
+            step.note(Attr.BLOCKED_ON_READER_MS, round(turn.reader_blocked * 1e3))
+
+
+class _Pulse:
+    """Wakes the writer after `seconds` of silence: one timer per stream, armed again only when it fires."""
+
+    __slots__ = ("_handle", "_loop", "_seconds", "_turn", "last")
+
+    def __init__(self, turn: Turn, seconds: float) -> None:
+        self._turn, self._seconds = turn, seconds
+        self._loop = asyncio.get_running_loop()
+        self.last = self._loop.time()
+        self._handle = self._loop.call_at(self.last + seconds, self._beat)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+    def _beat(self) -> None:
+        now = self._loop.time()
+        if now - self.last >= self._seconds:
+            self._turn.outbox.nudge()
+            self.last = now
+        self._handle = self._loop.call_at(self.last + self._seconds, self._beat)

@@ -1,0 +1,213 @@
+"""One request while it lives: whose it is, how long it may take, why it was stopped, and where its events go."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from service.chat.events import PhaseEvent
+from service.chat.events import Warning as WarningEvent
+from service.runtime.outbox import Outbox
+from telemetry.catalogue import CANCEL_LATENCY_SECONDS, DEGRADATIONS_TOTAL, LOG_DEGRADED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.chat.events import Event
+    from service.chat.parts import Chosen
+    from service.chat.steps.finalize import Answer
+    from service.errors import Cause, ForebayError
+    from service.ports import ChatMessage, Principal
+    from service.runtime.phase import Total, phase
+    from telemetry.observe import Observer, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """What each phase may take, in seconds, by span name, and the limits that are not phases."""
+
+    total: float
+    phases: Mapping[str, float]
+    first_token: float
+    token_gap: float
+    emit: float
+    persist: float  # finalize and state.persist together
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the client asks for, whichever door it came through. Made by the door, from a body that was validated."""
+
+    session_id: str
+    message: str
+    model: str = ""
+    grounding: str = ""
+    retrieval: bool = True
+    response_schema: Mapping[str, Any] | None = None
+    history: tuple[ChatMessage, ...] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Counts: `prompt` and `generated` as the provider says; `received` deltas, and `wasted` ones, counted by us."""
+
+    prompt: int = 0
+    generated: int = 0
+    received: int = 0
+    wasted: int = 0
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class Turn:
+    """The state of one request. Times are loop time in seconds."""
+
+    message_id: str
+    user_message_id: str
+    instance_id: str
+    route: str
+    started: float
+    total: Total
+    plan: Budgets
+    observer: Observer
+    span: Span  # the SERVER span
+    outbox: Outbox[Event]
+    # who and what: known step by step
+    ask: Ask | None = None
+    principal: Principal | None = None
+    model: str = ""  # the label: an id of the configuration, never the request's words
+    answer: Answer | None = None
+    # where it is
+    phases: list[str] = field(default_factory=list)  # the open ones
+    where: str = "input.validation"
+    admitted: bool = False
+    begun: bool = False  # the store may know it
+    committed: bool = False  # the moment of completion has passed
+    finalize_by: float | None = None
+    wants_phases: bool = False  # a developer's wish; granted in `show_phases`
+    phase_events: list[PhaseEvent] = field(default_factory=list)  # what happened before the stream began
+    show_phases: bool = False
+    streamed: bool = True  # the client reads token by token
+    # how it was stopped
+    task: asyncio.Task[None] | None = None
+    cause: Cause | None = None
+    caused_at: float = 0.0
+    caused_in: str = ""
+    client_left_in: str | None = None
+    error: ForebayError | None = None
+    refusal: ForebayError | None = None
+    # what it used
+    degradations: list[str] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    tokens: Tokens = field(default_factory=Tokens)
+    first_token_at: float | None = None  # written to the client
+    max_gap: float = 0.0
+    producer_blocked: float = 0.0
+    reader_blocked: float = 0.0
+
+    @property
+    def budgets(self) -> Mapping[str, float]:
+        """Seconds for each phase, by its name."""
+        return self.plan.phases
+
+    def begin(self, ask: Ask, timeout: float | None) -> Ask:
+        """Take in what is asked for, and the client's own limit, which can only shorten."""
+        self.ask = ask
+        if timeout is not None and self.started + timeout < self.total.deadline:
+            self.total.deadline, self.total.limit = self.started + timeout, "client"
+        return ask
+
+    def choose(self, chosen: Chosen) -> Chosen:
+        """Take the model; one that needs longer than others brings a total of its own."""
+        self.model = chosen.label
+        total = chosen.budgets.get("total")
+        if total is not None and self.total.limit != "client":
+            self.total.deadline = self.started + total
+        return chosen
+
+    def left_to_finalize(self) -> float:
+        """Seconds that finalize and state.persist have left, together; their clock starts at the first call."""
+        now = asyncio.get_running_loop().time()
+        if self.finalize_by is None:
+            self.finalize_by = now + self.plan.persist
+        return self.finalize_by - now
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the headers were in."""
+        return round((asyncio.get_running_loop().time() - self.started) * 1e3)
+
+    # --- stopping ----------------------------------------------------------------------------------------------------
+
+    def cancel(self, cause: Cause) -> bool:
+        """Stop everything, for `cause`; False when it is too late: it ended, was committed, or is being stopped."""
+        if self.cause is not None or self.committed or self.task is None or self.task.done():
+            return False
+        self.cause, self.caused_in = cause, self.where
+        self.caused_at = asyncio.get_running_loop().time()
+        self.task.cancel()
+        return True
+
+    def mark_committed(self) -> None:
+        """The moment of completion: from now on nothing can cancel it."""
+        self.committed = True
+
+    def note_released(self) -> None:
+        """The flow was stopped and unwound: its upstream is closed, its places are released."""
+        if self.cause is not None and not self.committed:
+            now = asyncio.get_running_loop().time()
+            self.observer.record(CANCEL_LATENCY_SECONDS, now - self.caused_at, span=self.span)
+
+    # --- saying ------------------------------------------------------------------------------------------------------
+
+    async def emit(self, event: Event) -> None:
+        """Send `event`: waits while the queue is full."""
+        await self.outbox.put(event)
+
+    async def emit_in(self, step: phase, event: Event) -> None:
+        """Send `event` from within `step`, whose clock stands still while the reader is slow."""
+        if not self.outbox.full:
+            await self.outbox.put(event)
+            return
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        step.stop_clock()
+        try:
+            await self.outbox.put(event)
+        finally:
+            step.start_clock()
+            self.producer_blocked += loop.time() - since
+
+    async def warn_waiting(self) -> None:
+        """Say that the stream is quiet because all places of the model are taken."""
+        await self.emit(WarningEvent(code="waiting_for_model", message="All places of the model are in use"))
+
+    async def degrade(self, dependency: str, code: str, message: str) -> None:
+        """Go on with less, and say so: to the client, in a metric, in the log."""
+        self.degradations.append(dependency)
+        self.observer.inc(DEGRADATIONS_TOTAL, dependency)
+        self.observer.log(LOG_DEGRADED, dependency=dependency, code=code)
+        await self.emit(WarningEvent(code=code, message=message))
+
+    def phase_changed(self, name: str, budget_ms: int | None, elapsed_ms: int | None, outcome: str | None) -> None:
+        """Tell a developer who asked for it; a full queue drops this one, which is only a help."""
+        if not self.wants_phases:
+            return
+        event = PhaseEvent(
+            phase=name,
+            state="ended" if outcome else "started",
+            budget_ms=budget_ms,
+            elapsed_ms=elapsed_ms,
+            outcome=outcome,
+        )
+        if not self.outbox.opened:
+            self.phase_events.append(event)
+        elif self.show_phases and not self.outbox.full and not self.outbox.closed:
+            self.outbox.put_nowait(event)
+
+    async def reveal_phases(self) -> None:
+        """Show what happened until now and what follows, if this principal may see it."""
+        if self.wants_phases and self.principal is not None and "developer" in self.principal.roles:
+            self.show_phases = True
+            for event in self.phase_events:
+                await self.emit(event)
