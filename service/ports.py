@@ -1,4 +1,4 @@
-"""What a turn needs from outside, as protocols and plain values. The real parts and the fakes pass the same contract tests.
+"""What a turn needs from outside, as protocols and plain values. Real parts and fakes pass the same contract tests.
 
 Nothing in here imports a library: a step sees these names only, never a driver.
 """
@@ -178,7 +178,7 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One call of a model. `messages` hold the rendered documents; `documents` are the same ones, for the simulation."""
+    """One call of a model. `messages` hold the documents rendered; `documents` are the same, for the simulation."""
 
     model: str
     messages: tuple[ChatMessage, ...]

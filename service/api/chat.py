@@ -37,9 +37,7 @@ class ChatBody(BaseModel):
 
     session_id: SessionId = Field(description="Chosen by the client; scoped to its tenant and user.")
     message: Annotated[str, StringConstraints(min_length=1, max_length=32_000)]
-    model: Annotated[str, StringConstraints(max_length=256)] = Field(
-        "", description="A configured id; default: the first."
-    )
+    model: Annotated[str, StringConstraints(max_length=256)] = ""
     grounding: Literal["preferred", "required"] | None = None
     response_schema: dict[str, Any] | None = None
     background: bool = False

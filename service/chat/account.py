@@ -1,6 +1,6 @@
 """The books of a request: counted when it starts, and exactly once as what it became. Only conduct.py calls it.
 
-For each route, at every moment: started = completed + degraded + rejected + timed_out + cancelled + errored + in flight.
+For each route, always: started = completed + degraded + rejected + timed_out + cancelled + errored + in flight.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def new_turn(use: Parts, door: Door, span: Span) -> Turn:
 
 
 async def conduct(turn: Turn, use: Parts, door: Door) -> None:
-    """Serve one request to its end, whatever that is; afterwards nothing of it is left: no task, place, span, stream."""
+    """Serve one request to its end, whatever that is; afterwards no task, place, span or stream of it is left."""
     account = Account(turn)
     flow = turn.task = asyncio.create_task(_run(turn, use, door), name=f"flow {turn.message_id}")
     watcher = asyncio.create_task(_watch(turn, door), name=f"watch {turn.message_id}")

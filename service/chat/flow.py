@@ -94,7 +94,7 @@ async def _open(turn: Turn, use: Parts, ask: Ask) -> None:
 
 
 async def _evidence(turn: Turn, use: Parts, who: Principal, scope: Scope, ask: Ask) -> Sequence[Document]:
-    """Retrieve and rerank. With grounding `required` there is no answer without evidence; else a failure is a warning."""
+    """Retrieve and rerank. Where grounding is required, no evidence is an error; elsewhere it is a warning."""
     required = (ask.grounding or use.habits.grounding) == "required"
     documents: Sequence[Document] = ()
     failing = nullcontext() if required else _optional(turn, "retrieval", "retrieval_degraded")
@@ -145,7 +145,7 @@ async def _respond(
 
 @asynccontextmanager
 async def _optional(turn: Turn, dependency: str, warning: str) -> AsyncIterator[None]:
-    """Go on without `dependency` when the block fails or runs over its own budget: the client and the metrics are told."""
+    """Go on without `dependency` when the block fails or runs over its own budget, and say so."""
     try:
         yield
     except PhaseTimeout as timeout:

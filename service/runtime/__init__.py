@@ -1,1 +1,1 @@
-"""Budgets, cancellation, bounded queues and fair places, for any long-lived request: no word of language models in here."""
+"""Budgets, cancellation, bounded queues, fair places: for any long request, without a word of language models."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 
 class Alarm:
-    """Cancel the current task when `when` (loop time, seconds) is reached; `expired` tells whether that ended the block.
+    """Cancel the current task at `when` (loop time, seconds); `expired` tells whether that ended the block.
 
     The block sees CancelledError, which this swallows: ask `expired` afterwards. A cancellation from elsewhere that
     comes at the same time wins, and is raised.
@@ -31,7 +31,7 @@ class Alarm:
         self._handle: asyncio.TimerHandle | None = None
         self._armed_for = inf
 
-    def __enter__(self) -> Alarm:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an Alarm needs a task to cancel")

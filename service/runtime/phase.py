@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from service.errors import ForebayError, PhaseTimeout
 from service.runtime.alarm import Alarm
@@ -55,7 +55,7 @@ class Total:
 
 
 class Work(Protocol):
-    """Whatever goes through phases: a turn, a job. `phases` are the open ones; `where` is the innermost, or the last."""
+    """Whatever goes through phases: a turn, a job. `phases` are the open ones, `where` is the innermost or the last."""
 
     total: Total
     observer: Observer
@@ -98,7 +98,7 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
         self._base = self._since + (work.budgets[row.name] if budget is None else budget)
         self._alarm = Alarm(min(self._base, self._total))
 
-    def __enter__(self) -> phase:
+    def __enter__(self) -> Self:
         work, now = self._work, self._since
         if not self.row.aside:
             work.phases.append(self._where)

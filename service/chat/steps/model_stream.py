@@ -52,7 +52,7 @@ async def generate(turn: Turn, step: phase, chosen: Chosen, request: ModelReques
 
 async def _attempt(turn: Turn, step: phase, chosen: Chosen, request: ModelRequest) -> Reply:
     """Call the provider once, with its span and its count."""
-    attributes = {
+    attributes: dict[str, str | int | bool] = {
         Attr.GEN_AI_OPERATION: "chat",
         Attr.GEN_AI_PROVIDER: chosen.provider,
         Attr.GEN_AI_REQUEST_MODEL: chosen.label,
