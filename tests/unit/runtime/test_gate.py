@@ -163,6 +163,22 @@ def test_a_newcomer_goes_before_those_who_have_had_a_turn_but_only_once():
     run(scene(), shuffle=False)
 
 
+def test_a_newcomer_does_not_wait_for_the_turns_of_all_who_have_a_backlog():
+    async def scene():
+        line = Line(gate(1))
+        held = line.gate.try_acquire("X")
+        await line.join("A1", "A2", "B1", "B2", "C1", "C2")
+        held.release()
+        for name in ("A1", "B1", "C1"):
+            await settle()
+            line.tasks.pop(name).result().release()
+        await settle()  # A2 has the place, then it is the turn of B and C
+        await line.join("D1")
+        assert await line.serve() == ["A1", "B1", "C1", "A2", "D1", "B2", "C2"]
+
+    run(scene(), shuffle=False)
+
+
 def test_a_weight_below_one_is_refused():
     with pytest.raises(ValueError, match="at least 1"):
         gate(1, weights={"A": 0.5})
@@ -220,6 +236,18 @@ def test_in_a_full_queue_a_tenant_with_a_shorter_line_pushes_out_the_newest_of_t
         assert pushed.value.reason is Reason.QUEUE_FULL
         held.release()
         assert await line.serve() == ["A1", "B1", "A2"]
+
+    run(scene(), shuffle=False)
+
+
+def test_of_lines_of_one_length_the_newest_waiter_is_pushed_out():
+    async def scene():
+        line = Line(gate(1, queue=3))
+        held = line.gate.try_acquire("X")
+        await line.join("A1", "B1", "C1", "D1")
+        assert isinstance(line.tasks.pop("C1").exception(), Overloaded)
+        held.release()
+        assert await line.serve() == ["A1", "B1", "D1"]
 
     run(scene(), shuffle=False)
 
