@@ -42,7 +42,7 @@ class Driver(Protocol):
 class Job(Generic[T]):
     """An operation that was handed in. Claimed once: by who executes it, or by who gives up waiting for it."""
 
-    __slots__ = ("_claim", "_loop", "error", "executed", "future", "on_commit", "operation", "result")
+    __slots__ = ("_claim", "_future", "_loop", "_settled", "error", "executed", "on_commit", "operation", "result")
 
     def __init__(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> None:
         self.operation = operation
@@ -50,9 +50,10 @@ class Job(Generic[T]):
         self.result: T | None = None
         self.error: Exception | None = None
         self.executed = False
+        self._settled = False
         self._claim = threading.Lock()
         self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self._loop.create_future()
+        self._future: asyncio.Future[None] = self._loop.create_future()
 
     def claim(self) -> bool:
         """Take it, from whichever thread; False if the other side was first."""
@@ -60,10 +61,11 @@ class Job(Generic[T]):
 
     def settle(self) -> None:
         """Tell what became of it, in the event loop: the commit first, then the waiter."""
+        self._settled = True
         if self.on_commit is not None and self.executed and self.error is None:
             self._tell_commit(self.on_commit)
-        if not self.future.done():
-            self.future.set_result(None)
+        if not self._future.done():
+            self._future.set_result(None)
 
     def _tell_commit(self, on_commit: Callable[[Any], None]) -> None:
         try:
@@ -75,20 +77,29 @@ class Job(Generic[T]):
         """Wait until it is executed, and return the result; raise the database's error.
 
         Args:
-            patience: seconds until it is withdrawn.
-            stay: seconds to wait for the end when it is too late to withdraw; 0 for who need not know it.
+            patience: seconds until it is given up.
+            stay: seconds that a cancelled waiter stays for the end when it is too late to withdraw; 0 for a read.
 
         Raises:
             PersistFailed: no answer in time.
         """
-        waiting = (self.future,)
+        timer = self._loop.call_later(patience, self._give_up)
         try:
-            await asyncio.wait(waiting, timeout=patience)
+            await self._future
+        except asyncio.CancelledError:
+            if not self._settled and not self.claim() and stay:
+                self._future = self._loop.create_future()  # the first one was cancelled together with its waiter
+                await sheltered(asyncio.wait((self._future,), timeout=stay))
+            raise
         finally:
-            if not self.future.done() and not self.claim():
-                await sheltered(asyncio.wait(waiting, timeout=stay))
-        if not self.future.done():
+            timer.cancel()
+        if not self._settled:
             raise PersistFailed("The state database did not answer in time")
         if self.error is not None:
             raise self.error
         return self.result  # type: ignore[return-value]  # None only where T is None
+
+    def _give_up(self) -> None:
+        self.claim()
+        if not self._future.done():
+            self._future.set_result(None)
