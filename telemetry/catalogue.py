@@ -28,7 +28,10 @@ LOG_DEGRADED = LogEvent("degraded", "warning", "A dependency is down and the ser
 LOG_RECOVERED = LogEvent("recovered", "info", "A dependency that was down works again.")
 LOG_BLOCKED_LOOP = LogEvent("event_loop_blocked", "warning", "A call blocked the event loop: its stack.")
 LOG_LABEL_REFUSED = LogEvent("label_refused", "error", "A label value outside its closed set; the point was dropped.")
-LOG_TELEMETRY_UNREACHABLE = LogEvent("telemetry_unreachable", "warning", "Spans could not be sent to the collector.")
+LOG_TELEMETRY_UNREACHABLE = LogEvent(
+    "telemetry_unreachable", "warning", "Spans do not reach the collector; dropped ones are counted."
+)
+LOG_TELEMETRY_REACHABLE = LogEvent("telemetry_reachable", "info", "Spans reach the collector again.")
 LOG_PROVIDER_FAILED = LogEvent("provider_failed", "warning", "An attempt failed: provider, kind, status, request id.")
 LOG_UNSETTLED = LogEvent("unsettled", "error", "How a turn ended could not be written; it is tried again.")
 LOG_STATE_FAILED = LogEvent("state_failed", "error", "The state database failed: operation, class of the error.")

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import MutableMapping
 from pathlib import PurePath
+from types import CodeType
 from typing import Any
 
 from opentelemetry import trace
@@ -69,10 +70,14 @@ def stack_of(error: BaseException) -> list[str]:
     """Return the frames that `error` went through, outermost first, as `file:line in function`."""
     frames, at = [], error.__traceback__
     while at is not None:
-        code = at.tb_frame.f_code
-        frames.append(f"{'/'.join(PurePath(code.co_filename).parts[-3:])}:{at.tb_lineno} in {code.co_name}")
+        frames.append(place(at.tb_frame.f_code, at.tb_lineno))
         at = at.tb_next
     return frames[-MAX_FRAMES:]
+
+
+def place(code: CodeType, line: int) -> str:
+    """Return where code is, as `file:line in function`, with the last three parts of the file's path."""
+    return f"{'/'.join(PurePath(code.co_filename).parts[-3:])}:{line} in {code.co_name}"
 
 
 def redactor(*, capture_content: bool) -> Processor:

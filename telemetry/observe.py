@@ -104,8 +104,9 @@ class SpanScope:
 class Observer:
     """Counts, records, traces and logs, by rows of the catalogue."""
 
-    def __init__(self, tracer: trace.Tracer, instruments: Instruments, logger: Logger) -> None:
-        self._tracer = tracer
+    def __init__(self, tracer_provider: trace.TracerProvider, instruments: Instruments, logger: Logger) -> None:
+        self.tracer_provider = tracer_provider
+        self._tracer = tracer_provider.get_tracer("forebay")
         self._counters = instruments.counters
         self._gauges = instruments.gauges
         self._histograms = instruments.histograms

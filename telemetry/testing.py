@@ -16,6 +16,7 @@ from opentelemetry.trace import format_span_id, format_trace_id
 from prometheus_client.samples import Sample
 
 from telemetry.catalogue import LabelSets, LogEvent, Metric
+from telemetry.export import without_exception_text
 from telemetry.instruments import Instruments
 from telemetry.logs import recording_logger
 from telemetry.observe import Observer, Span
@@ -52,7 +53,7 @@ class Recorder(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Keep `span` as a plain dict."""
-        told = _plain(span)
+        told = _plain(without_exception_text(span))
         self._open.pop(int(told["span_id"], 16), None)
         self.spans.append(told)
 
@@ -100,8 +101,7 @@ class RecordingObserver(Observer):
     """An observer that also notes which rows it was given."""
 
     def __init__(self, provider: TracerProvider, instruments: Instruments, recorder: Recorder) -> None:
-        super().__init__(provider.get_tracer("forebay"), instruments, recording_logger(recorder.logs))
-        self.provider = provider
+        super().__init__(provider, instruments, recording_logger(recorder.logs))
         self._recorder = recorder
 
     def inc(self, metric: Metric, *labels: str, by: float = 1.0) -> None:
