@@ -50,11 +50,15 @@ class Fixed:
 class Gradient2:
     """Netflix's Gradient2 (github.com/Netflix/concurrency-limits), with a cut on drops as in TCP.
 
-    The latency of late is compared with the latency of long: `g = clamp(tolerance * long / short, 0.5, 1)`. The limit
-    follows `0.8 L + 0.2 (g L + 4)`: it grows by 0.8 a step while nothing queues at the provider, the 4 being the queue
-    that is tolerated there, and shrinks by up to a tenth once its answers slow down. It does not grow while fewer than
-    half of the places are used, for then it would learn nothing. A drop takes a fifth, at most once in a step's time: a
-    hundred refusals of one moment are one piece of news.
+    The latency of late is compared with the latency of long: `g = clamp(long / short, 0.5, 1)`. The limit follows
+    `0.8 L + 0.2 (g L + 4)`: it grows by 0.8 a step while nothing queues at the provider, and shrinks by up to a tenth
+    once its answers slow down; the 4 is the queue that is tolerated there. It does not grow while fewer than half of
+    the places are used, for then it would learn nothing. A drop takes a fifth, at most once in a step's time: a hundred
+    refusals of one moment are one piece of news.
+
+    What it cannot see is a queue that was there at its first sample: it takes that for the provider's way until the
+    load falls. Netflix multiplies `long` by a tolerance of 1.5; in the simulation (tests/simulation/test_adaptive.py)
+    that misses the knee by half and more, while the noise that it is meant for is averaged out by the steps.
 
     Args:
         start: where it starts, and the most it may reach unless `ceiling` says otherwise.
@@ -68,7 +72,6 @@ class Gradient2:
     QUEUE = 4.0
     LONG_STEPS = 600.0  # memory of the long latency: ten minutes under load
     WARM_UP_STEPS = 10.0
-    TOLERANCE = 1.2  # without it the noise of the samples alone looks like queueing and holds the limit down
     CUT = 0.8
 
     def __init__(self, start: int, *, floor: int | None = None, ceiling: int | None = None) -> None:
@@ -113,7 +116,7 @@ class Gradient2:
             self._long *= 0.95
         if self._busiest < self._limit / 2:
             return
-        gradient = max(0.5, min(1.0, self.TOLERANCE * self._long / short)) if short > 0 else 1.0
+        gradient = max(0.5, min(1.0, self._long / short)) if short > 0 else 1.0
         self._move(self._limit + self.SMOOTHING * (gradient * self._limit + self.QUEUE - self._limit))
 
     def _cut(self, now: float) -> None:
