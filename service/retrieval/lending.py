@@ -81,16 +81,21 @@ class Lending(Generic[L]):
 
     async def close(self) -> None:
         """Interrupt what runs, wait for it (bounded) and close everything. Nothing can be lent afterwards."""
+        if self._closed:
+            return
         self._closed = True
         for slot in self._slots:
             _interrupt(slot)
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(CLOSING_SECONDS):
                 for _ in self._slots:
                     slot = await self._idle.get()
                     await asyncio.get_running_loop().run_in_executor(self._threads, _close, slot)
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._idle.put_nowait(_Slot())  # whoever still waits is told
+        except TimeoutError:
+            pass  # a thing that cannot be interrupted is left to the end of the process
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._idle.put_nowait(_Slot())  # whoever still waits is told
 
     def _replace(self, slot: _Slot[L], done: asyncio.Future[R]) -> None:
         if not done.cancelled():

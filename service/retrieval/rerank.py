@@ -62,7 +62,8 @@ class ScoringProcess:
     def close(self) -> None:
         """Kill the child, collect it, and close its pipes."""
         self._child.kill()
-        self._child.wait(STOP_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(STOP_SECONDS)
         for pipe in (self._child.stdin, self._child.stdout):
             with suppress(OSError):  # what was still buffered has no reader any more
                 _pipe(pipe).close()
