@@ -1,0 +1,153 @@
+"""What an OpenAI-compatible server sends, and what it means. On the path of every token.
+
+Typed structs decode in a tenth of a microsecond, and check the types as they go: a chunk that is something else fails
+here and nowhere later. Servers differ in what they leave out, so almost everything is optional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from service.errors import ProviderFailure
+from service.ports import Delta, Finish, Text, ToolCallDelta, Usage
+from service.providers.failures import from_status, malformed
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Error(msgspec.Struct):
+    code: object = None
+    type: object = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: _Error | str | None = None
+
+
+Reason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+_REASONS: dict[str, Reason] = {
+    "length": "length",
+    "model_length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+_NOT_AN_ENDING = frozenset({"error", "insufficient_system_resource"})  # a server's own trouble, told as a reason
+_STATUS_OF_WORD = (("rate_limit", 429), ("overloaded", 503), ("invalid_request", 400))
+_HTTP_ERRORS, _SERVER_ERROR, _UNAVAILABLE = range(400, 600), 500, 503
+
+
+class ChunkReader:
+    """One stream's chunks, as deltas. `ended` once the model ended (else the stream was cut); `done` at `[DONE]`."""
+
+    __slots__ = ("_calls", "_usage", "done", "ended", "request_id")
+
+    def __init__(self, request_id: str = "") -> None:
+        self.request_id = request_id
+        self.ended = self.done = False
+        self._usage: _Usage | None = None
+        self._calls: list[tuple[int, str]] = []  # what a server calls each one: its index and id
+
+    def read(self, payload: bytes) -> Iterator[Delta]:
+        """Yield what one payload says.
+
+        Raises:
+            ProviderFailure: It is no chunk, or it tells of an error.
+        """
+        if payload == b"[DONE]":
+            self.done = True
+            if not self.ended:  # no reason was given, but an end
+                yield self._finish("stop")
+            return
+        try:
+            chunk = _decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise malformed(self.request_id) from None
+        if chunk.error is not None:
+            raise _failure(chunk.error if isinstance(chunk.error, _Error) else _Error(), self.request_id)
+        self._usage = chunk.usage or self._usage
+        for choice in (chunk.choices or ())[:1]:
+            yield from self._choice(choice)
+
+    def rest(self) -> Iterator[Delta]:
+        """Yield what is only known at the end: the last count of tokens that was sent, if any was."""
+        if self._usage is not None:
+            yield Usage(self._usage.prompt_tokens, self._usage.completion_tokens)
+
+    def _choice(self, choice: _Choice) -> Iterator[Delta]:
+        if (delta := choice.delta) is not None:
+            if text := delta.content or delta.refusal:
+                yield Text(text)
+            for call in delta.tool_calls or ():
+                yield self._tool_call(call)
+        if choice.finish_reason and not self.ended:
+            yield self._finish(choice.finish_reason)
+
+    def _finish(self, reason: str) -> Finish:
+        if reason in _NOT_AN_ENDING:
+            raise from_status(_UNAVAILABLE, code=reason, request_id=self.request_id)
+        self.ended = True
+        meaning = _REASONS.get(reason, "stop")
+        return Finish("tool_calls" if self._calls and meaning == "stop" else meaning)
+
+    def _tool_call(self, call: _ToolCall) -> ToolCallDelta:
+        function = call.function or _Function()
+        return ToolCallDelta(self._place(call), call.id or "", function.name or "", function.arguments or "")
+
+    def _place(self, call: _ToolCall) -> int:
+        """Return which call a fragment belongs to.
+
+        The index says it, by the book. Some servers leave it out or give 0 to all: there a new id is a new call.
+        """
+        index, call_id = call.index if call.index is not None else -1, call.id or ""
+        for place in reversed(range(len(self._calls))):
+            known_index, known_id = self._calls[place]
+            if index in (-1, known_index) and call_id in ("", known_id):
+                return place
+        self._calls.append((index, call_id))
+        return len(self._calls) - 1
+
+
+def _failure(error: _Error, request_id: str) -> ProviderFailure:
+    """Return the failure that an error object within a stream means: HTTP has said 200 already."""
+    return from_status(_status(error), code=error.code or error.type, request_id=request_id)
+
+
+def _status(error: _Error) -> int:
+    if isinstance(error.code, int) and error.code in _HTTP_ERRORS:
+        return error.code
+    words = f"{error.type} {error.code}"
+    return next((status for word, status in _STATUS_OF_WORD if word in words), _SERVER_ERROR)

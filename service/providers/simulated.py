@@ -1,0 +1,138 @@
+"""The simulated model: what demos, game days and tests run on. It takes its time and fails exactly as its id says.
+
+A model like any other to its callers. What it says: simulated_text; what its id means: simulated_parameters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from service.errors import ProviderFailure
+from service.ports import Delta, Finish, ModelRequest, Text, ToolCallDelta, Usage
+from service.providers import simulated_text as prose
+from service.providers.failures import from_status, malformed
+from service.providers.prompt import estimate_tokens, question_of
+from service.providers.simulated_parameters import SimParameters, parse
+from service.providers.simulated_schema import instance
+
+# A stream without pauses never lets go of the loop by itself. At about 10 µs a token with all that its reader does, 64
+# tokens hold it for less than a millisecond, and letting go costs a token 0.1 µs.
+_TOKENS_AT_ONCE = 64
+_SILENCE_SECONDS = 600.0  # longer than any budget, and not for ever
+_JSON_CHARACTERS = 4  # of a structured answer in one token
+_OPENING_SENTENCES = 2  # said before a tool is asked for
+
+
+class _Script(NamedTuple):
+    """One call's part of an answer: where its first token stands in the whole, its tokens, how it ends."""
+
+    first: int
+    tokens: Iterator[str]
+    ending: tuple[Delta, ...]
+
+
+class SimulatedModel:
+    """A provider's row that asks nobody."""
+
+    ready = True
+
+    def __init__(self, name: str) -> None:
+        """Take the row's name."""
+        self.name = name
+
+    async def close(self) -> None:
+        """Free nothing: nothing is held."""
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
+        """Yield the deltas that the parameters in `request.model` ask for.
+
+        Raises:
+            InvalidRequest: A parameter is wrong.
+            ProviderFailure: A parameter asks for it.
+        """
+        sim = parse(request.model)
+        await asyncio.sleep(sim.ttft)
+        if request.round == 0 and request.attempt <= sim.fail_times:
+            raise _failure(sim)
+        script = _script(sim, request)
+        said = 0
+        for token in script.tokens:
+            if said:
+                await _pause(sim.interval, said)
+            await _trouble(sim, script.first + said)
+            yield Text(token)
+            said += 1
+        await _trouble(sim, script.first + said)
+        for delta in script.ending:
+            yield delta
+        yield Usage(sum(estimate_tokens(message.content) for message in request.messages), said)
+
+
+async def _pause(interval: float, said: int) -> None:
+    if interval:
+        await asyncio.sleep(interval)
+    elif said % _TOKENS_AT_ONCE == 0:
+        await asyncio.sleep(0)
+
+
+async def _trouble(sim: SimParameters, position: int) -> None:
+    if position == sim.stall_at:
+        await asyncio.sleep(_SILENCE_SECONDS)
+        raise ProviderFailure("timeout", retry_safe=True)
+    if position == sim.garbage_at:
+        raise malformed()
+    if position == sim.fail_at:
+        raise _failure(sim)
+
+
+def _failure(sim: SimParameters) -> ProviderFailure:
+    return from_status(sim.status, code="simulated", request_id=f"sim-{sim.seed}")
+
+
+def _script(sim: SimParameters, request: ModelRequest) -> _Script:
+    question = next((question_of(m.content) for m in reversed(request.messages) if m.role == "user"), "")
+    calls = bool(sim.tool) and request.round == 0
+    ending = (_tool_call(sim.tool, request, question), Finish("tool_calls")) if calls else (Finish("stop"),)
+    if request.response_schema is not None:
+        return _Script(0, iter(()) if calls else _structured(sim, request, question), ending)
+    chance = prose.generator(question, request.documents, sim.seed)
+    parts, first, length = _part(sim, request, prose.sentences(question, request.documents, chance))
+    limit = request.max_output_tokens
+    if limit is not None and limit < length:
+        length, ending = limit, (Finish("length"),)
+    return _Script(first, islice(prose.endless(parts, chance), length), ending)
+
+
+def _part(sim: SimParameters, request: ModelRequest, whole: list[str]) -> tuple[list[str], int, int]:
+    """Return this call's sentences, where its first token stands in the whole answer, and how many tokens it has.
+
+    With a tool, the opening is said before it is asked for, the rest after its result is there.
+    """
+    if not sim.tool:
+        return whole, 0, len(prose.words(whole)) if sim.tokens is None else sim.tokens
+    opening, rest = whole[:_OPENING_SENTENCES], whole[_OPENING_SENTENCES:]
+    before = len(prose.words(opening)) if sim.tokens is None else sim.tokens // 2
+    if request.round == 0:
+        return opening, 0, before
+    rest = [prose.tool_sentence(request.messages), *rest]
+    return rest, before, len(prose.words(rest)) if sim.tokens is None else sim.tokens - before
+
+
+def _structured(sim: SimParameters, request: ModelRequest, question: str) -> Iterator[str]:
+    """Return the tokens of an instance of the schema, or, for the first so many that arrive, of what is no JSON."""
+    texts = prose.facts(question, request.documents) or [f"About: {question}"]
+    text = json.dumps(instance(request.response_schema, question, texts), ensure_ascii=False)
+    if request.attempt - sim.fail_times <= sim.invalid_answers:
+        text = f"The answer is {text}"
+    return (text[start : start + _JSON_CHARACTERS] for start in range(0, len(text), _JSON_CHARACTERS))
+
+
+def _tool_call(name: str, request: ModelRequest, question: str) -> ToolCallDelta:
+    """Return the call of a tool, with arguments from the message: as its schema wants them, if it is on offer."""
+    schema = next((tool.parameters for tool in request.tools if tool.name == name), {"type": "object"})
+    arguments = instance(schema, question, [question or "-"], optional=False)
+    return ToolCallDelta(0, f"call_{name}", name, json.dumps(arguments, ensure_ascii=False))

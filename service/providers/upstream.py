@@ -1,0 +1,198 @@
+"""One provider's HTTP side: a pool of connections, a POST that is answered by server-sent events, errors as ours.
+
+The dialects (openai_compatible, anthropic) say what is sent and what an event means; here is how it travels. What a
+provider writes in an error is read to find its code, then forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from service.errors import ProviderFailure
+from service.providers.failures import from_status, malformed, retry_after, safe
+from service.providers.sse import SseDecoder
+
+Headers = Callable[[], Mapping[str, str]]
+
+_CONNECT_SECONDS = 5.0  # loss of the first SYN costs 1 s, of two 3 s; beyond that nobody is there
+_KEPT_SECONDS = 30.0  # shorter than the 60 s of the usual load balancers
+_BACKSTOP_SECONDS = 3_600.0  # the turn's budgets are far shorter: this bounds a caller that has none
+_ERROR_SECONDS, _ERROR_BYTES = 2.0, 64 << 10  # what an error's body may take before its code is given up
+_TAIL_SECONDS = 0.05  # for the end of the body after the last event: worth a connection kept, not worth a wait
+_ASKED = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
+_OK, _REQUEST_IDS = 200, ("x-request-id", "request-id")
+
+
+class ErrorBody(msgspec.Struct):
+    """The part of an error's JSON that is looked at. Providers disagree about the types of both."""
+
+    code: object = None
+    type: object = None
+
+
+class _ErrorEnvelope(msgspec.Struct):
+    error: ErrorBody
+
+
+_decode_error = msgspec.json.Decoder(_ErrorEnvelope).decode
+
+
+class Refused(Exception):
+    """The provider answered with an error status. `body` is for the dialect's eyes: it must not leave the provider."""
+
+    def __init__(self, failure: ProviderFailure, body: bytes) -> None:
+        super().__init__()
+        self.failure, self.body = failure, body
+
+
+class _ConnectionWasDead(Exception):
+    """There was a connection, and nothing came back on it."""
+
+
+class Answer:
+    """A stream that has begun: read its events to the end, then drain it."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response, self._decoder = response, SseDecoder()
+        self.request_id = request_id(response.headers)
+
+    async def events(self) -> list[bytes]:
+        """Return the payloads of what has arrived, waiting for at least one; [] at the end of the body.
+
+        Raises:
+            ProviderFailure: The connection broke, or this is no event stream.
+        """
+        payloads: list[bytes] = []
+        while not payloads and (chunk := await self._read()):
+            payloads = self._decoder.feed(chunk)
+        return payloads
+
+    async def drain(self) -> None:
+        """Wait shortly for the end of the body, so that the connection can be kept for the next request."""
+        with suppress(TimeoutError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(_TAIL_SECONDS):
+                while await self._response.content.readany():
+                    pass
+
+    async def _read(self) -> bytes:
+        try:
+            return await self._response.content.readany()
+        except TimeoutError:
+            raise ProviderFailure("timeout", request_id=self.request_id) from None
+        except (aiohttp.ClientError, OSError):
+            raise malformed(self.request_id) from None
+
+
+class Upstream:
+    """The connections to one base address. Made in a running event loop; `close` frees them."""
+
+    def __init__(
+        self, base_url: str, *, connections: int, headers: Headers, now: Callable[[], float], key: Mapping[str, str]
+    ) -> None:
+        """Keep what every request needs; connect only when asked.
+
+        Args:
+            base_url: Where the dialect's paths begin, as `https://host/v1`.
+            connections: The most at once; more wait in line here.
+            headers: Called for each request; gives the trace context to send along.
+            now: Unix seconds, to understand a Retry-After that is a date.
+            key: The headers that authenticate.
+        """
+        self._base = base_url.rstrip("/")
+        self._headers, self._now, self._key = headers, now, dict(key)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEPT_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=_BACKSTOP_SECONDS, sock_connect=_CONNECT_SECONDS),
+            trust_env=not _is_loopback(base_url),  # a proxy is never asked for this machine itself
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def close(self) -> None:
+        """Close every connection, those in use too."""
+        await self._session.close()
+
+    @asynccontextmanager
+    async def post(self, path: str, body: bytes) -> AsyncIterator[Answer]:
+        """Send `body`; give the answer as soon as its headers are in.
+
+        Leaving the block closes the connection at once, unless the whole answer was read: then it is kept.
+
+        Raises:
+            Refused: The status was not 200.
+            ProviderFailure: No connection, or no HTTP.
+        """
+        response = await self._send(path, body)
+        try:
+            if response.status != _OK:
+                raise await self._refusal(response)
+            yield Answer(response)
+        finally:
+            response.close()
+
+    async def _send(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+        """Send the request; again on another connection if a kept one turns out to be dead.
+
+        Some servers (llama.cpp) close a connection after a stream without saying so. Nothing was answered yet, and
+        asking a model has no side effect.
+        """
+        with suppress(_ConnectionWasDead):
+            return await self._send_once(path, body)
+        try:
+            return await self._send_once(path, body)
+        except _ConnectionWasDead:
+            raise ProviderFailure("connect", retry_safe=True) from None
+
+    async def _send_once(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+        headers = {**_ASKED, **self._headers(), **self._key}
+        try:
+            return await self._session.post(self._base + path, data=body, headers=headers, allow_redirects=False)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise ProviderFailure("connect", retry_safe=True) from None
+        except TimeoutError:
+            raise ProviderFailure("timeout", retry_safe=True) from None
+        except aiohttp.ClientResponseError:
+            raise malformed() from None
+        except (aiohttp.ClientError, OSError):
+            raise _ConnectionWasDead from None
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> Refused:
+        body = b""
+        with suppress(TimeoutError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(_ERROR_SECONDS):
+                while len(body) < _ERROR_BYTES and (chunk := await response.content.readany()):
+                    body += chunk
+        failure = from_status(
+            response.status,
+            code=_code(body),
+            request_id=request_id(response.headers),
+            retry_after=retry_after(response.headers.get("Retry-After"), self._now()),
+        )
+        return Refused(failure, body)
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """Return the provider's id of a request, "" if it gave none."""
+    return next((safe(headers[name]) for name in _REQUEST_IDS if name in headers), "")
+
+
+def _code(body: bytes) -> object:
+    try:
+        error = _decode_error(body).error
+    except msgspec.DecodeError:
+        return None
+    return error.code or error.type
+
+
+def _is_loopback(base_url: str) -> bool:
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
