@@ -19,14 +19,15 @@ class ServerLimits:
     head_bytes: int = 32 * KIB
     """Request line and headers (or trailers) of one request; 431 above it. httptools itself has no bound."""
 
-    head_seconds: float = 8.0
-    """From the connection, or the first byte of a request, to the end of its headers. With the sweep under 10 s."""
+    head_seconds: float = 7.0
+    """From the connection, or the first byte of a request, to the end of its headers; 408 after it. With the sweep
+    and the linger below, whoever goes silent is gone within 10 s."""
 
     body_bytes: int = 4 * MIB
     """One request body; 413 above it. It is kept in memory whole, so this also bounds what a connection can hold."""
 
-    body_idle_seconds: float = 8.0
-    """Silence within a body; 408 after it. With the sweep under 10 s."""
+    body_idle_seconds: float = 7.0
+    """Silence within a body; 408 after it, and gone within 10 s likewise."""
 
     body_seconds: float = 30.0
     """One whole body, or a sender of one byte a second would hold its connection for weeks; 408 after it."""

@@ -38,14 +38,14 @@ class Reading(Enum):
     BODY = "body"
 
 
-class _Refused(Exception):  # noqa: N818 - not an error, the way out of a parser's callback
+class _Refused(Exception):
     """Stops the parser; raised in its callbacks, which must not write to the connection themselves."""
 
     def __init__(self, status: HTTPStatus) -> None:
         self.status = status
 
 
-class _PipelineFull(Exception):  # noqa: N818 - the same
+class _PipelineFull(Exception):
     """A second request was pipelined behind one that already waits."""
 
 
@@ -64,6 +64,8 @@ class HardenedProtocol(HttpToolsProtocol):
         self._unparsed = 0  # bytes since the parser last gave a piece of body or ended a request
         self._body_bytes = 0
         self._body_deadline = math.inf
+        self._upgrading = False  # a request with an Upgrade, the connection's last: its body passes by the parser
+        self._body_left = 0  # of that request
         self._incomplete = False  # the next request for the application lacks the rest of its body
         self._running: RequestResponseCycle | None = None  # the request that the application is answering
         self._refused: HTTPStatus | None = None  # from here on nothing is parsed
@@ -85,10 +87,15 @@ class HardenedProtocol(HttpToolsProtocol):
             if self._unparsed > self._limits.linger_bytes:
                 self.abort()
             return
+        if self._upgrading:
+            self._take_unparsed(data)
+            return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.cycle.keep_alive = False  # the upgrade is ignored, and what follows it is not for us
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrading = True
+            self.cycle.keep_alive = False
+            self._take_unparsed(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._parsing_failed(error.__context__)
         else:
@@ -105,10 +112,7 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running request, which uvicorn would not if another was pipelined behind it."""
-        if self._running is not None:
-            self._running.disconnected = True
-            self._running.message_event.set()
-        self._running = None
+        self._tell_running()
         self.pipeline.clear()
         super().connection_lost(exc)
 
@@ -119,6 +123,13 @@ class HardenedProtocol(HttpToolsProtocol):
         connection = self.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
+        self._tell_running()
+
+    def _tell_running(self) -> None:
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+            self._running = None
 
     def shutdown(self) -> None:
         """The server is going: close after the running answer, or now."""
@@ -150,6 +161,8 @@ class HardenedProtocol(HttpToolsProtocol):
         declared = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         if declared > self._limits.body_bytes:
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        if self.parser.should_upgrade():
+            self._body_left = declared
         now = self.loop.time()
         self.scope["extensions"] = {"forebay.abort": self.abort, "forebay.headers_at": now}  # type: ignore[dict-item]  # uvicorn types extensions as dicts
         self._reading = Reading.BODY
@@ -170,12 +183,26 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole: the application may have it."""
+        if self._body_left:
+            return  # the parser is through with it, its body is not here
         self._reading = Reading.NOTHING
         self._unparsed = 0
         super().on_message_complete()
         if self._incomplete:
             self._incomplete = False
             self._start_asgi_task(self.cycle, self.app)
+
+    def _take_unparsed(self, data: bytes) -> None:
+        """Take what follows a request with an Upgrade, where httptools stops parsing, for the request's body.
+
+        We answer in HTTP/1.1, as if not asked. Java's HttpClient asks for h2c in every request, those with a body too.
+        """
+        body = data[: self._body_left]
+        if body:
+            self._body_left -= len(body)
+            self.on_body(body)
+            if not self._body_left:
+                self.on_message_complete()
 
     # The application's side
 

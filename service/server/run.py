@@ -6,6 +6,7 @@ Called by `forebay serve`. The application is plain ASGI; what it supplies besid
 from __future__ import annotations
 
 import gc
+import math
 import os
 import socket
 import sys
@@ -115,7 +116,7 @@ def make_server(serving: Serving, on_started: Callable[[], None]) -> DrainingSer
         proxy_headers=bool(serving.trusted_proxies),
         forwarded_allow_ips=list(serving.trusted_proxies),
         backlog=limits.backlog,
-        timeout_graceful_shutdown=round(limits.cleanup_seconds),
+        timeout_graceful_shutdown=math.ceil(limits.cleanup_seconds),
         # Or a pipelined request, which is started from within the one before it, would inherit that one's span.
         reset_contextvars=True,
     )

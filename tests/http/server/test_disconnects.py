@@ -1,0 +1,126 @@
+"""A client that goes, in whatever way, is noticed at once; what is pipelined stays in order and in bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import sys
+import time
+
+import pytest
+
+from service.server.limits import ServerLimits
+from tests.http.server.harness import HEAD, PATIENCE, Running, answer, closed, eventually, is_closed
+
+WAIT = b"POST /wait" + HEAD + b"Content-Length: 2\r\n\r\nhi"
+ECHO = b"POST /echo" + HEAD + b"Content-Length: 2\r\n\r\nhi"
+HALF_ECHO = ECHO[:-1]
+STREAM = b"GET /stream" + HEAD + b"\r\n"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Running(dataclasses.replace(ServerLimits(), probe_after_seconds=1, probe_every_seconds=1)) as running:
+        yield running
+
+
+def reset(client):
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+
+
+@pytest.mark.parametrize("leave", [socket.socket.close, reset, lambda client: client.shutdown(socket.SHUT_WR)])
+def test_a_disconnect_before_the_first_byte_reaches_the_application_at_once(server, leave):
+    with server.connect(WAIT) as client:
+        server.noted("waiting")
+        left = time.monotonic()
+        leave(client)
+        server.noted("disconnected")
+        assert time.monotonic() - left < 0.25  # about a millisecond; the rest is for a busy machine
+
+
+@pytest.mark.parametrize("behind", [ECHO, HALF_ECHO, b"GET /pi", b"nonsense\r\n\r\n"])
+def test_what_is_pipelined_does_not_hide_the_disconnect(server, behind):
+    client = server.connect(WAIT)
+    server.noted("waiting")
+    client.sendall(behind)
+    client.close()
+    server.noted("disconnected")
+    eventually(lambda: server.connections() == 0)
+    assert server.app.notes.empty()  # and the pipelined one was never started
+
+
+def test_a_pipelined_request_is_answered_after_the_first(server):
+    with server.connect(b"GET /pid" + HEAD + b"\r\n" + ECHO) as client:
+        assert answer(client).content == str(os.getpid()).encode()
+        assert answer(client).content == b"2"
+    server.noted("echo")
+
+
+def test_a_pipelined_request_inherits_nothing_from_the_one_before(server):
+    with server.connect(ECHO + ECHO) as client:
+        assert [answer(client).content, answer(client).content] == [b"2", b"2"]
+    assert [server.noted("echo")[1] for _ in range(2)] == ["", ""]
+
+
+def test_a_pipelined_request_whose_body_comes_later_is_answered(server):
+    with server.connect(ECHO + HALF_ECHO) as client:
+        assert answer(client).content == b"2"
+        client.sendall(b"i")
+        assert answer(client).content == b"2"
+    assert [server.noted("echo")[0] for _ in range(2)] == [2, 2]
+
+
+def test_a_second_pipelined_request_ends_the_connection(server):
+    with server.connect(WAIT) as client:
+        server.noted("waiting")
+        client.sendall(ECHO + ECHO)
+        assert is_closed(client, PATIENCE)
+    server.noted("disconnected")
+
+
+def test_a_half_close_behind_a_reader_that_reads_nothing_is_noticed(server):
+    with server.connect(b"GET /flood?keep" + HEAD + b"\r\n", receive_buffer=4096) as client:
+        server.noted("stalled")
+        client.shutdown(socket.SHUT_WR)
+        server.noted("flooded")  # receive() said so, while the write buffer was full
+    eventually(lambda: server.connections() == 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_REPAIR is Linux's")
+def test_a_peer_that_vanishes_without_a_word_is_noticed(server):
+    client = server.connect(WAIT)
+    server.noted("waiting")
+    try:
+        client.setsockopt(socket.IPPROTO_TCP, 19, 1)  # TCP_REPAIR: its close sends nothing
+    except PermissionError:
+        client.close()
+        server.noted("disconnected")
+        pytest.skip("TCP_REPAIR needs CAP_NET_ADMIN: run as root")
+    client.close()
+    server.noted("disconnected")
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+def test_an_upgrade_is_ignored_and_the_request_answered(server):
+    with server.connect(b"GET /pid" + HEAD + UPGRADE + b"\r\n") as client:
+        assert answer(client).content == str(os.getpid()).encode()
+        assert closed(client) == b""
+
+
+@pytest.mark.parametrize("first", [0, 4, 10])
+def test_the_body_of_a_request_with_an_upgrade_is_not_lost(server, first):
+    with server.connect(b"POST /echo" + HEAD + UPGRADE + b"Content-Length: 10\r\n\r\n" + bytes(first)) as client:
+        client.sendall(bytes(10 - first))
+        assert answer(client).content == b"10"
+        assert closed(client) == b""
+    server.noted("echo")
+
+
+def test_http_1_0_is_answered_and_closed(server):
+    with server.connect(b"GET /pid HTTP/1.0\r\n\r\n") as client:
+        assert answer(client).status == 200
+        assert closed(client) == b""
