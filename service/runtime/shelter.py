@@ -35,7 +35,7 @@ async def until_done(*tasks: asyncio.Future[Any]) -> None:
     while pending:
         try:
             _, pending = await asyncio.wait(pending)
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError as error:  # cancellation: raised below, once all are done
             cancelled = error
             pending = {task for task in pending if not task.done()}
     if cancelled is not None:
