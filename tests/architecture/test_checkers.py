@@ -15,7 +15,7 @@ BIN = Path(sys.executable).parent
 
 @pytest.mark.parametrize(
     "command",
-    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports"]],
+    [["ruff", "check", "--output-format=concise", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports"]],
     ids=["style", "format", "types", "imports"],
 )
 def test_the_checkers_have_nothing_to_say(command):
