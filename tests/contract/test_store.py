@@ -142,6 +142,22 @@ def test_a_failing_write_leaves_nothing_and_spares_its_neighbours(database):
     database.run(scenario)
 
 
+def test_a_write_that_fails_halfway_leaves_nothing_of_its_first_half(database):
+    def halfway() -> Any:
+        yield "INSERT INTO tenants (id, created_at) VALUES (?, 1)", ("half",)
+        yield "INSERT INTO tenants (id, created_at) VALUES (?, 1)", (None,)
+
+    async def scenario(bench: Bench) -> None:
+        failed, done = await asyncio.gather(
+            bench.driver.write(halfway()), bench.store.create_key("whole", "ann", ["analyst"]), return_exceptions=True
+        )
+        assert isinstance(failed, Exception)
+        assert isinstance(done, str)
+        assert await bench.store.tenants() == ("whole",)
+
+    database.run(scenario)
+
+
 def test_a_write_that_is_cancelled_while_it_waits_leaves_nothing(database):
     async def scenario(bench: Bench) -> None:
         with bench.stalled():
