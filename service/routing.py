@@ -121,7 +121,7 @@ def request_for(
         before = tuple(ChatMessage(m.role, m.text) for m in history if m.status == "completed")
     return ModelRequest(
         model=chosen.upstream,
-        messages=assemble(SYSTEM, documents, before, ask.message, chosen.context_tokens),
+        messages=assemble(SYSTEM, documents, before, ask.message, context_tokens=chosen.context_tokens),
         documents=tuple(documents),
         response_schema=ask.response_schema,
         max_output_tokens=chosen.max_output_tokens,

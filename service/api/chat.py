@@ -27,7 +27,7 @@ SSE_HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
-SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}\Z")]
+SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 
 class ChatBody(BaseModel):
@@ -57,7 +57,7 @@ class SseDoor:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._sequence = 0
+        self._sequence = 1
         self.authorization = wire.header(b"authorization")
         self.address = wire.address
         self.wants_phases = wire.header(b"x-forebay-debug") == "phases"

@@ -52,7 +52,7 @@ async def conduct(turn: Turn, use: Parts, door: Door) -> None:
     account = Account(turn)
     flow = turn.task = asyncio.create_task(_run(turn, use, door), name=f"flow {turn.message_id}")
     watcher = asyncio.create_task(_watch(turn, door), name=f"watch {turn.message_id}")
-    use.live[turn.message_id] = turn
+    use.live.add(turn)
     try:
         await _answer_client(turn, use, door)
     except asyncio.CancelledError:
@@ -65,7 +65,7 @@ async def conduct(turn: Turn, use: Parts, door: Door) -> None:
         try:
             await until_done(flow, watcher)
         finally:
-            del use.live[turn.message_id]
+            use.live.remove(turn)
             turn.outbox.discard()
             account.close()
 

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from service.chat.live import Live
+
 if TYPE_CHECKING:
     from service.chat.turn import Ask, Budgets, Turn
     from service.ports import (
@@ -96,5 +98,5 @@ class Parts:
     instance_id: str
     assemble: Assemble
     admit: Callable[[Turn], None]  # refuses at once: draining, rate, quota, full queue, deadline
-    live: dict[str, Turn] = field(default_factory=dict)  # by message id: what can be cancelled and drained
+    live: Live = field(default_factory=Live)
     unsettled: list[Ending] = field(default_factory=list)  # endings that the store did not take: tried again later

@@ -126,6 +126,10 @@ class Turn:
             self.total.deadline = self.started + total
         return chosen
 
+    def left(self) -> float:
+        """Seconds that are left of the whole."""
+        return self.total.deadline - asyncio.get_running_loop().time()
+
     def left_to_finalize(self) -> float:
         """Seconds that finalize and state.persist have left, together; their clock starts at the first call."""
         now = asyncio.get_running_loop().time()

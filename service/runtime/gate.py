@@ -92,7 +92,7 @@ class Gate:
         observer: where depth, waits and places in use are told.
         tenant_limit: how many places one tenant may have at once. One that has them all waits in its own line and is
             passed over meanwhile. None: no such limit.
-        tenant_queue: how many of one tenant may wait; by default all that fit into the queue.
+        tenant_queue: how many of one tenant may wait. None: as many as the queue holds.
         weights: places that a tenant gets in one turn, at least 1, which is the default.
     """
 
@@ -110,7 +110,7 @@ class Gate:
         self.resource = resource
         self._limit: Limit = Fixed(limit) if isinstance(limit, int) else limit
         self._queue = queue
-        self._tenant_queue = queue if tenant_queue is None else tenant_queue
+        self._tenant_queue = tenant_queue
         self._tenant_limit = tenant_limit
         self._lines = Lines(weights or {}, tenant_limit)
         self._places: set[Place] = set()
@@ -201,7 +201,8 @@ class Gate:
 
     def statistics(self) -> Statistics:
         """Return the numbers of this moment."""
-        tenants = {line.tenant: TenantUse(line.in_use, len(line.waiting)) for line in self._lines}
+        lines = (line for line in self._lines if line.in_use or line.waiting)
+        tenants = {line.tenant: TenantUse(line.in_use, len(line.waiting)) for line in lines}
         return Statistics(len(self._places), self._limit.value, self._lines.waiting, tenants)
 
     def audit(self) -> int:
@@ -235,7 +236,7 @@ class Gate:
 
     def _room_for(self, line: Line) -> Waiter | None:
         """Return who must go so that this line can have one more, None if there is room; raise if there is none."""
-        if len(line.waiting) >= self._tenant_queue:
+        if self._tenant_queue is not None and len(line.waiting) >= self._tenant_queue:
             detail = "Too many requests of your tenant are waiting"
             raise RateLimited(detail, reason=Reason.TENANT_QUEUE_FULL, retry_after=self.retry_after(line.tenant))
         if self._lines.waiting < self._queue:

@@ -1,0 +1,79 @@
+"""Errors of any route as application/problem+json; a count and an id on every response."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.api.problem import problem
+from service.errors import ForebayError, Internal, InvalidRequest, NotFound
+from telemetry.catalogue import HTTP_RESPONSES_TOTAL, LOG_BUG
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from telemetry.observe import Observer
+
+NOT_FOUND = 404
+
+
+class Responses:
+    """Counts every response by route, method and status, and gives it the trace id as `X-Request-Id`. Pure ASGI."""
+
+    def __init__(self, app: ASGIApp, observer: Observer) -> None:
+        self._app, self._observer = app, observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on; look at the start of the response only."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "other")
+                method = scope["method"] if route != "other" else "other"
+                self._observer.inc(HTTP_RESPONSES_TOTAL, route, method, str(message["status"]))
+                request_id = self._observer.current().trace_id.encode()
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        await self._app(scope, receive, watched)
+
+
+def answer_errors(app: FastAPI, observer: Observer) -> None:
+    """Let every error of a route become a problem of ours, and nothing of an exception's words reach a client."""
+
+    def respond(error: ForebayError) -> Response:
+        status, headers, body = problem(error, observer.current().trace_id)
+        response = Response(body, status_code=status)
+        response.raw_headers[:] = headers
+        return response
+
+    async def ours(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, ForebayError)  # noqa: S101  (types: registered for it)
+        return respond(error)
+
+    async def invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101  (types: registered for it)
+        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+        return respond(InvalidRequest(f"{field}: not valid"))
+
+    async def http(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101  (types: registered for it)
+        if error.status_code == NOT_FOUND:
+            return respond(NotFound("No such route"))
+        return respond(InvalidRequest("Not understood", status=error.status_code))
+
+    async def unforeseen(_request: Request, error: Exception) -> Response:
+        observer.log(LOG_BUG, exc_info=error)
+        return respond(Internal())
+
+    app.add_exception_handler(ForebayError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unforeseen)

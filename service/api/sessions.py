@@ -1,0 +1,59 @@
+"""GET /sessions/{id}/messages, POST /messages/{id}/cancel: what was said, and stop saying it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+
+from service.errors import Cause, Conflict, NotFound
+
+if TYPE_CHECKING:
+    from service.ports import Message, Principal
+
+router = APIRouter()
+
+
+async def caller(request: Request) -> Principal:
+    """Return whose key came with the request; raise Unauthenticated."""
+    address = request.client.host if request.client else ""
+    authenticate = request.app.state.parts.authenticate
+    who: Principal = await authenticate(request.headers.get("authorization"), address)
+    return who
+
+
+@router.get("/sessions/{session_id}/messages")
+async def messages(request: Request, session_id: str) -> dict[str, Any]:
+    """Return the caller's session, oldest message first; another's looks like none."""
+    who = await caller(request)
+    found = await request.app.state.store.messages(who.tenant, who.user, session_id)
+    if found is None:
+        raise NotFound("No such session")
+    return {"session_id": session_id, "messages": [_shown(message) for message in found]}
+
+
+def _shown(message: Message) -> dict[str, Any]:
+    return {
+        "message_id": message.message_id,
+        "role": message.role,
+        "status": message.status,
+        "text": message.text,
+        "created_at": message.created_at,
+        "tool_calls": list(message.tool_calls),
+    }
+
+
+@router.post("/messages/{message_id}/cancel", status_code=202)
+async def cancel(request: Request, message_id: str) -> dict[str, str]:
+    """Stop a running answer, in whichever process it runs; its stream ends with `error` `cancelled`."""
+    who = await caller(request)
+    store = request.app.state.store
+    owner = await store.message_owner(message_id)
+    if owner is None or (owner.tenant, owner.user) != (who.tenant, who.user):
+        raise NotFound("No such message")
+    turn = request.app.state.parts.live.get(message_id)
+    if turn is not None and turn.cancel(Cause.CLIENT_CANCEL):
+        return {"message_id": message_id, "status": "cancelling"}
+    if not await store.request_cancel(message_id):
+        raise Conflict("The answer has ended")
+    return {"message_id": message_id, "status": "cancelling"}

@@ -1,0 +1,243 @@
+"""The composition root: everything that one process runs is built here, opened in order, and closed in reverse.
+
+`application` is what the server runs. Settings come in, an ASGI application goes out; nothing else reads settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from service.api.build import ApiOptions, build_api, endpoints
+from service.auth import Keys
+from service.chat.admittance import Admittance
+from service.chat.parts import Gates, Habits, Parts
+from service.errors import Cause, ForebayError
+from service.policy.cedar import CedarPolicy
+from service.providers import local
+from service.retrieval import corpus
+from service.retrieval.fts import FtsRetriever
+from service.retrieval.rerank import ProcessReranker
+from service.routing import Routes, key_of, request_for, row_of
+from service.runtime.gate import Gate
+from service.runtime.shell import Shell
+from service.runtime.world import real_world
+from service.server.run import Application
+from service.store import BEAT_EVERY, StateStore, migrate, open_store
+from service.store.tenants import tenants_of
+from service.translate import budgets_of, extra_bounds, show_budgets
+from service.upkeep import Upkeep
+from telemetry import catalogue as rows
+from telemetry.catalogue import LabelSets
+from telemetry.setup import Options, Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import ASGIApp
+    from uvicorn._types import ASGI3Application
+
+    from service.settings import Settings
+    from telemetry.observe import Observer
+
+RETRIEVAL_PLACES = 50
+RERANK_WORKERS = 1  # one process scores a list in about a millisecond: more would only wait for the same core
+INNER_QUEUE = 1000  # who waits for an inner place holds a request's place already: that bounds it
+CLEANUP_SECONDS = 4.0
+
+
+def application(settings: Settings, environ: Mapping[str, str], demo_key: str | None) -> Application:
+    """Return what the server runs, not yet open."""
+    service = Service(settings, environ, demo_key)
+    asgi = cast("ASGI3Application", Shell(service))  # uvicorn and Starlette each have types of their own for ASGI
+    return Application(asgi=asgi, drain=service.drain, on_refused=service.note_refusal)
+
+
+class Service:
+    """One process of Forebay."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], demo_key: str | None) -> None:
+        self._settings, self._environ, self._demo_key = settings, environ, demo_key
+        self._world = real_world()
+        self._closing = AsyncExitStack()
+        given = [row for row in settings.providers if row.kind != "local" or local.available() is None]
+        self._rows = tuple(row_of(row) for row in given)
+        self._provider_keys = {row.name: key_of(row, environ) for row in given}
+        self._default = settings.default_model or self._rows[0].models[0]
+        self._budgets = budgets_of(settings.budgets)
+        self._parts: Parts | None = None
+        self._admittance: Admittance | None = None
+
+    async def open(self) -> ASGIApp:
+        """Open everything, in order, and return the application. What was opened is closed by `close`."""
+        settings, closing = self._settings, self._closing
+        tenants = await asyncio.to_thread(self._prepare_state)
+        telemetry = await asyncio.to_thread(Telemetry, self._telemetry_options(tenants))
+        closing.push_async_callback(asyncio.to_thread, telemetry.close)
+        observer = telemetry.observer
+        closing.callback(observer.log, rows.LOG_STOPPED)
+
+        store = await open_store(settings.database_url, self._world, observer)
+        closing.push_async_callback(store.close)
+        retriever = FtsRetriever(settings.data_folder / "index.db")
+        await retriever.open()
+        closing.push_async_callback(retriever.close)
+        reranker = ProcessReranker(workers=RERANK_WORKERS)
+        await reranker.warm()
+        closing.push_async_callback(reranker.close)
+        if self._demo_key is not None:
+            await store.put_demo_key(self._demo_key)
+            await retriever.add_documents(corpus.TENANT, await asyncio.to_thread(corpus.documents))
+
+        gates = self._gates(observer)
+        models = Routes(
+            self._rows, self._default, self._world, {row.name: gates[f"model:{row.name}"] for row in self._rows}
+        )
+        models.open(observer, self._provider_keys)
+        closing.push_async_callback(models.close)
+        parts = self._parts = self._build_parts(observer, store, retriever, reranker, models, gates)
+        upkeep = Upkeep(parts, store, gates.values(), BEAT_EVERY)
+        await store.beat(parts.instance_id)
+        await store.interrupt_orphans(self._world.now())
+        closing.push_async_callback(store.leave, parts.instance_id)
+        upkeep.start()
+        closing.push_async_callback(upkeep.stop)
+        show_budgets(self._budgets, self._rows, observer)
+        observer.set(rows.BUILD_INFO, 1, version("forebay"))
+        observer.log(rows.LOG_STARTED, version=version("forebay"), environment=settings.environment)
+        return build_api(parts, store, telemetry, self._readiness, self._api_options())
+
+    async def close(self) -> None:
+        """Close what was opened, the last one first."""
+        await self._closing.aclose()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse what is new, let open streams end within `seconds`, then end each with its terminal event."""
+        if self._parts is None or self._admittance is None:
+            return
+        self._admittance.draining = True
+        live, observer = self._parts.live, self._parts.observer
+        observer.log(rows.LOG_STOPPING, open_streams=len(live), seconds=seconds)
+        left = await live.drain(seconds, Cause.SHUTDOWN, CLEANUP_SECONDS)
+        if left:
+            observer.log(rows.LOG_CLEANUP_OVERRUN, what="drain", open_streams=left, seconds=CLEANUP_SECONDS)
+
+    def note_refusal(self, method: str, path: str, status: int) -> str:
+        """Count a request that the server refused before the application saw it; return no trace id: it has none."""
+        if self._parts is None:
+            return ""
+        counted = path.partition("?")[0]
+        known = (counted, method) in endpoints()
+        observer = self._parts.observer
+        observer.inc(rows.HTTP_RESPONSES_TOTAL, *((counted, method) if known else ("other", "other")), str(status))
+        if known and method == "POST" and counted in rows.COUNTED_ROUTES:
+            reason = {413: "too_large", 431: "too_large"}.get(status, "invalid")
+            observer.inc(rows.REQUESTS_STARTED_TOTAL, counted)
+            observer.inc(rows.REQUESTS_TOTAL, counted, "rejected")
+            observer.inc(rows.REJECTIONS_TOTAL, counted, reason)
+        return ""
+
+    # --- building ----------------------------------------------------------------------------------------------------
+
+    def _prepare_state(self) -> tuple[str, ...]:
+        """Bring the database up to date and return the tenants' names. Blocks."""
+        migrate(self._settings.database_url)
+        named = tenants_of(self._settings.database_url)
+        return tuple(dict.fromkeys((*named, *([corpus.TENANT] if self._demo_key is not None else []))))
+
+    def _telemetry_options(self, tenants: tuple[str, ...]) -> Options:
+        given = self._settings.telemetry
+        models = tuple(dict.fromkeys(model for row in self._rows for model in row.models))
+        return Options(
+            label_sets=LabelSets(
+                endpoints=endpoints(),
+                models=models,
+                providers=tuple(row.name for row in self._rows),
+                provider_models=tuple((row.name, model) for row in self._rows for model in row.models),
+                resources=("requests", "retrieval", "rerank", *(f"model:{row.name}" for row in self._rows)),
+                tenants=tenants,
+                versions=(version("forebay"),),
+            ),
+            resource={
+                "service.name": "forebay",
+                "service.version": version("forebay"),
+                "host.name": platform.node(),
+                "deployment.environment.name": self._settings.environment,
+            },
+            extra_bounds=extra_bounds(self._budgets, self._rows),
+            otlp_endpoint=given.otlp_endpoint,
+            sample_ratio=given.sample_ratio,
+            capture_content=given.capture_content,
+            log_format=given.log_format,
+        )
+
+    def _gates(self, observer: Observer) -> dict[str, Gate]:
+        limits = self._settings.limits
+        inner = {"retrieval": RETRIEVAL_PLACES, "rerank": RERANK_WORKERS}
+        inner |= {f"model:{row.name}": row.max_concurrency for row in self._rows}
+        gates = {name: Gate(name, places, queue=INNER_QUEUE, observer=observer) for name, places in inner.items()}
+        gates["requests"] = Gate(
+            "requests",
+            limits.requests,
+            queue=limits.queue,
+            observer=observer,
+            tenant_limit=limits.tenant_requests,
+            tenant_queue=limits.tenant_queue,
+        )
+        return gates
+
+    def _build_parts(
+        self,
+        observer: Observer,
+        store: StateStore,
+        retriever: FtsRetriever,
+        reranker: ProcessReranker,
+        models: Routes,
+        gates: Mapping[str, Gate],
+    ) -> Parts:
+        settings = self._settings
+        policy_path = settings.policy.path
+        self._admittance = Admittance(gates["requests"], settings.limits.queue_wait_ms / 1e3)
+        return Parts(
+            world=self._world,
+            observer=observer,
+            authenticate=Keys(store.authenticate).authenticate,
+            policy=CedarPolicy(Path(policy_path) if policy_path else None),
+            store=store,
+            retriever=retriever,
+            reranker=reranker,
+            models=models,
+            gates=Gates(gates["requests"], gates["retrieval"], gates["rerank"]),
+            habits=Habits(
+                grounding=settings.chat.grounding,
+                documents=settings.chat.documents,
+                stream_queue=settings.limits.stream_queue,
+                max_body=settings.server.max_body_bytes,
+            ),
+            budgets=self._budgets,
+            instance_id=self._world.new_id("instance"),
+            assemble=request_for,
+            admit=self._admittance.admit,
+        )
+
+    def _api_options(self) -> ApiOptions:
+        server = self._settings.server
+        token = self._environ.get(server.metrics_token_env) if server.metrics_token_env else None
+        if server.metrics_token_file:
+            token = Path(server.metrics_token_file).read_text(encoding="utf-8").strip()
+        return ApiOptions(version("forebay"), self._settings.serves_docs, token, None)
+
+    async def _readiness(self) -> tuple[int, dict[str, Any]]:
+        """Return the status and facts of /readyz."""
+        assert self._parts is not None  # noqa: S101  (types: it is asked through the application)
+        if self._admittance is not None and self._admittance.draining:
+            return 503, {"status": "draining"}
+        try:
+            await self._parts.store.history("", "", "", 1)
+        except ForebayError:
+            return 503, {"status": "unavailable", "state": "the database does not answer"}
+        return 200, {"status": "ready"}

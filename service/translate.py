@@ -1,0 +1,73 @@
+"""Settings in the words of those who use them: milliseconds become seconds, rows become budgets and bounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.chat.turn import Budgets
+from telemetry import catalogue as rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from service.providers.rows import ProviderRow
+    from service.settings_groups import BudgetSettings
+    from telemetry.catalogue import Metric
+    from telemetry.observe import Observer
+
+SLO_FIRST_TOKEN = 3.0  # seconds; the default first-token budget, and the SLO's threshold
+SLO_TOKEN_GAP = 1.0
+
+
+def budgets_of(given: BudgetSettings) -> Budgets:
+    """Return the plan's budgets in seconds."""
+    return Budgets(
+        total=given.total_ms / 1e3,
+        phases={
+            "input.validation": given.input_validation_ms / 1e3,
+            "policy.check": given.policy_ms / 1e3,
+            "context.load": given.context_ms / 1e3,
+            "admission": given.admission_ms / 1e3,
+            "retrieval.query": given.retrieval_ms / 1e3,
+            "rerank": given.rerank_ms / 1e3,
+            "model.stream": given.generation_ms / 1e3,
+            "tool.call": given.tool_ms / 1e3,
+            "finalize": given.finalization_ms / 1e3,
+            "state.persist": given.finalization_ms / 1e3,
+            "stream.emit": given.emit_ms / 1e3,
+        },
+        first_token=given.first_token_ms / 1e3,
+        token_gap=given.token_gap_ms / 1e3,
+        emit=given.emit_ms / 1e3,
+        persist=given.finalization_ms / 1e3,
+    )
+
+
+def extra_bounds(budgets: Budgets, providers: Sequence[ProviderRow]) -> Mapping[Metric, tuple[float, ...]]:
+    """Return what must be bounds of a histogram, or 'how many within budget' could not be asked: budgets and SLOs."""
+    first = {budgets.first_token, SLO_FIRST_TOKEN, *(row.first_token for row in providers if row.first_token)}
+    gaps = {budgets.token_gap, SLO_TOKEN_GAP, *(row.token_gap for row in providers if row.token_gap)}
+    return {
+        rows.PHASE_DURATION_SECONDS: tuple(sorted(set(budgets.phases.values()))),
+        rows.TIME_TO_FIRST_TOKEN_SECONDS: tuple(sorted(first)),
+        rows.PROVIDER_FIRST_TOKEN_SECONDS: tuple(sorted(first)),
+        rows.STREAM_MAX_GAP_SECONDS: tuple(sorted(gaps)),
+        rows.STREAM_DURATION_SECONDS: (budgets.total,),
+        rows.ADMISSION_WAIT_SECONDS: (budgets.phases["admission"],),
+    }
+
+
+def show_budgets(budgets: Budgets, providers: Sequence[ProviderRow], observer: Observer) -> None:
+    """Export the budgets in force, so that a threshold on a panel is the one that holds."""
+    for phase, seconds in budgets.phases.items():
+        observer.set(rows.PHASE_BUDGET_SECONDS, seconds, phase)
+    for row in providers:
+        limits = {
+            "first_token": row.first_token or budgets.first_token,
+            "gap": row.token_gap or budgets.token_gap,
+            "generation": row.generation or budgets.phases["model.stream"],
+            "total": row.total or budgets.total,
+        }
+        for model in row.models:
+            for limit, seconds in limits.items():
+                observer.set(rows.MODEL_BUDGET_SECONDS, seconds, model, limit)
