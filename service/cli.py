@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from service import settings as configuration
 from service.app import application
 from service.auth import demo_key
+from service.errors import ForebayError
 from service.providers import local
+from service.runtime.world import real_world
 from service.server.limits import ServerLimits
 from service.server.run import serve as run_server
 from service.settings_errors import SettingsError
+from service.settings_groups import SECONDS_PER
 from service.store import migrate as migrate_state
+from service.store import open_store
+from telemetry.catalogue import LabelSets
+from telemetry.setup import Options, Telemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from service.settings import Settings
+    from service.store import StateStore
+
+T = TypeVar("T")
+ROLES = ("analyst", "approver", "developer", "service")
 
 
 @click.group()
@@ -82,6 +95,61 @@ def _greet(settings: Settings, host: str, key: str | None, port: int) -> None:
     if settings.serves_playground:
         lines += ["", f"Playground: {base}/"]
     click.echo("\n".join([*lines, ""]), err=True)
+
+
+@main.group()
+def key() -> None:
+    """Make and revoke API keys; both work at once beside a running server."""
+
+
+@key.command("create")
+@_config
+@_data_dir
+@click.option("--tenant", required=True, help="Made if it is new.")
+@click.option("--user", required=True)
+@click.option("--role", "roles", multiple=True, type=click.Choice(ROLES), help="May be given several times.")
+@click.option("--days", type=click.IntRange(1, 3650), help="Until it expires; unset: it does not.")
+def key_create(
+    config: Path | None, data_dir: Path | None, tenant: str, user: str, roles: tuple[str, ...], days: int | None
+) -> None:
+    """Print a new key, alone on the last line. It is shown once and stored nowhere."""
+    world = real_world()
+    expires_at = None if days is None else world.now() + days * SECONDS_PER["day"]
+    given = roles or ("analyst",)
+    click.echo(f"A key for {user} of {tenant}, with {', '.join(given)}:", err=True)
+    click.echo(_with_store(config, data_dir, lambda store: store.create_key(tenant, user, given, expires_at)))
+
+
+@key.command("revoke")
+@_config
+@_data_dir
+@click.argument("key_id")
+def key_revoke(config: Path | None, data_dir: Path | None, key_id: str) -> None:
+    """Revoke the key whose id is KEY_ID: the part between fb_ and the next underscore."""
+    if not _with_store(config, data_dir, lambda store: store.revoke_key(key_id)):
+        raise click.ClickException(f"There is no key {key_id!r} that is not revoked.")
+    click.echo("Revoked: within 5 seconds no process takes it any more.")
+
+
+def _with_store(config: Path | None, data_dir: Path | None, work: Callable[[StateStore], Awaitable[T]]) -> T:
+    """Do `work` with the state database of the settings, migrated and open."""
+    settings = _settings(config, data_dir)
+
+    async def main() -> T:
+        telemetry = Telemetry(Options(LabelSets(), {"service.name": "forebay"}), stream=sys.stderr)
+        try:
+            store = await open_store(settings.database_url, real_world(), telemetry.observer)
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+        finally:
+            await asyncio.to_thread(telemetry.close)
+
+    try:
+        return asyncio.run(main())
+    except ForebayError as error:
+        raise click.ClickException(error.detail) from None
 
 
 @main.command()
