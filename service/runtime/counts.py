@@ -1,4 +1,4 @@
-"""What each tenant has used, in the memory of this process. `quota.py` asks; `redis_counts.py` falls back to it.
+"""What each tenant has used, in the memory of this process. `quota.py` asks.
 
 The package `limits` was tried for this and not taken: in memory it reads the machine's clock itself, so that it cannot
 be simulated, starts a task for each hit that walks over every key, and knows nothing of a reservation that is settled.

@@ -1,8 +1,8 @@
 """How much over time: requests in a period, amounts of anything by the day, streams of one user at once.
 
-A gate bounds what runs at one moment; this bounds what a tenant uses up. The admittance at the door calls `admit` before
-anything is spent on a request, and whoever ends the request calls `settle` with what it really used. What has been
-counted is kept by a `Counts`: of this process (`counts.py`) or of all of them (`redis_counts.py`).
+A gate bounds what runs at one moment; this bounds what a tenant uses up. Whoever decides at the door calls `admit`
+before anything is spent on a request, and whoever ends the request calls `settle` with what it really used. What has
+been counted is kept by a `Counts`, such as `counts.py`.
 """
 
 from __future__ import annotations
