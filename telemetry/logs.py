@@ -25,7 +25,7 @@ from telemetry.rows import LogEvent
 QUEUE_LINES = 10_000  # some 5 MB of lines, and half a minute of a busy service
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # Below WARNING these tell of every request they make, some of them with headers and bodies.
-TALKATIVE = ("opentelemetry", "urllib3", "requests", "httpx", "httpcore", "aiohttp", "asyncio", "openai", "anthropic")
+TALKATIVE = ("alembic", "opentelemetry", "urllib3", "requests", "httpx", "httpcore", "aiohttp", "asyncio", "openai", "anthropic")
 
 Format = Literal["auto", "json", "console"]
 
