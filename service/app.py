@@ -229,7 +229,13 @@ class Service:
         token = self._environ.get(server.metrics_token_env) if server.metrics_token_env else None
         if server.metrics_token_file:
             token = Path(server.metrics_token_file).read_text(encoding="utf-8").strip()
-        return ApiOptions(version("forebay"), self._settings.serves_docs, token, None)
+        return ApiOptions(
+            version=version("forebay"),
+            docs=self._settings.serves_docs,
+            metrics_token=token,
+            openai_retrieval=self._settings.openai.retrieval,
+            trusts=None,
+        )
 
     async def _readiness(self) -> tuple[int, dict[str, Any]]:
         """Return the status and facts of /readyz."""

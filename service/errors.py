@@ -243,3 +243,10 @@ class ShuttingDown(ForebayError):
 
 class Internal(ForebayError):
     """A bug of ours: everything that nobody foresaw."""
+
+
+def _tree(kind: type[ForebayError]) -> list[type[ForebayError]]:
+    return [kind, *(below for child in kind.__subclasses__() for below in _tree(child))]
+
+
+STATUS_OF: dict[str, int] = {str(kind.code): kind.status for kind in reversed(_tree(ForebayError))}

@@ -116,15 +116,25 @@ def request_for(
     chosen: Chosen, ask: Ask, history: Sequence[Message], documents: Sequence[Document], message_id: str
 ) -> ModelRequest:
     """Put the prompt together, cut to the model's context."""
-    before = ask.history
-    if before is None:
-        before = tuple(ChatMessage(m.role, m.text) for m in history if m.status == "completed")
     return ModelRequest(
         model=chosen.upstream,
-        messages=assemble(SYSTEM, documents, before, ask.message, context_tokens=chosen.context_tokens),
+        messages=_messages(chosen, ask, history, documents),
         documents=tuple(documents),
         response_schema=ask.response_schema,
-        max_output_tokens=chosen.max_output_tokens,
+        max_output_tokens=ask.max_output_tokens,
         extra=ask.extra,
         message_id=message_id,
     )
+
+
+def _messages(
+    chosen: Chosen, ask: Ask, history: Sequence[Message], documents: Sequence[Document]
+) -> tuple[ChatMessage, ...]:
+    """Return the session's prompt, or the client's own as it is, with what was found before its last message."""
+    if ask.messages is None:
+        before = tuple(ChatMessage(m.role, m.text) for m in history if m.status == "completed")
+        return assemble(SYSTEM, documents, before, ask.message, context_tokens=chosen.context_tokens)
+    if not documents:
+        return ask.messages
+    asked = assemble("", documents, (), ask.messages[-1].content, context_tokens=chosen.context_tokens)
+    return (*ask.messages[:-1], *asked)

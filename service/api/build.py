@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import chat, ops, sessions
+from service.api import chat, openai_compat, ops, sessions
 from service.api.handlers import Responses, answer_errors
 from telemetry.server import NATIVE_TELEMETRY_OFF, instrument
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from telemetry.server import Trusts
     from telemetry.setup import Telemetry
 
-ROUTERS = (chat.router, sessions.router, ops.router)
+ROUTERS = (chat.router, openai_compat.router, sessions.router, ops.router)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class ApiOptions:
     version: str
     docs: bool
     metrics_token: str | None
+    openai_retrieval: bool
     trusts: Trusts | None
 
 
@@ -63,6 +64,7 @@ def build_api(
     )
     app.state.parts, app.state.store, app.state.telemetry = parts, store, telemetry
     app.state.readiness, app.state.metrics_token = readiness, options.metrics_token
+    app.state.openai_retrieval = options.openai_retrieval
     for router in ROUTERS:
         app.include_router(router)
     answer_errors(app, parts.observer)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from service.api.openai_shapes import error_body
 from service.api.problem import problem
 from service.errors import ForebayError, Internal, InvalidRequest, NotFound
 from telemetry.catalogue import HTTP_RESPONSES_TOTAL, LOG_BUG
@@ -48,30 +50,34 @@ class Responses:
 def answer_errors(app: FastAPI, observer: Observer) -> None:
     """Let every error of a route become a problem of ours, and nothing of an exception's words reach a client."""
 
-    def respond(error: ForebayError) -> Response:
+    def respond(request: Request, error: ForebayError) -> Response:
         status, headers, body = problem(error, observer.current().trace_id)
+        if request.url.path.startswith("/v1/"):
+            body = msgspec.json.encode(error_body(error))
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
+            headers.append((b"content-length", b"%d" % len(body)))
         response = Response(body, status_code=status)
         response.raw_headers[:] = headers
         return response
 
-    async def ours(_request: Request, error: Exception) -> Response:
+    async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, ForebayError)  # noqa: S101  (types: registered for it)
-        return respond(error)
+        return respond(request, error)
 
-    async def invalid(_request: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101  (types: registered for it)
         field = ".".join(str(part) for part in error.errors()[0]["loc"])
-        return respond(InvalidRequest(f"{field}: not valid"))
+        return respond(request, InvalidRequest(f"{field}: not valid"))
 
-    async def http(_request: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  (types: registered for it)
         if error.status_code == NOT_FOUND:
-            return respond(NotFound("No such route"))
-        return respond(InvalidRequest("Not understood", status=error.status_code))
+            return respond(request, NotFound("No such route"))
+        return respond(request, InvalidRequest("Not understood", status=error.status_code))
 
-    async def unforeseen(_request: Request, error: Exception) -> Response:
+    async def unforeseen(request: Request, error: Exception) -> Response:
         observer.log(LOG_BUG, exc_info=error)
-        return respond(Internal())
+        return respond(request, Internal())
 
     app.add_exception_handler(ForebayError, ours)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
+from service.ports import ToolCall
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -138,6 +140,13 @@ class MessageCompleted(Event):
     usage: TokenUsage
     citations: tuple[str, ...]
     duration_ms: int
+
+
+class ClientToolCalls(Event):
+    """Calls of the client's own tools, for the client to make: OpenAI's format has a place for them, ours has not."""
+
+    type = "client_tool_calls"
+    calls: tuple[ToolCall, ...]
 
 
 EVENTS: tuple[type[Event], ...] = (

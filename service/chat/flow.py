@@ -8,7 +8,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from service.chat.events import FoundDocument, MessageCompleted, MessageStart, RetrievalCompleted, TokenUsage
+from service.chat.events import (
+    ClientToolCalls,
+    FoundDocument,
+    MessageCompleted,
+    MessageStart,
+    RetrievalCompleted,
+    TokenUsage,
+)
 from service.chat.events import Warning as WarningEvent
 from service.chat.plan import (
     CONTEXT_LOAD,
@@ -138,6 +145,8 @@ async def _respond(
     request = use.assemble(chosen, ask, history, documents, turn.message_id)
     with phase(turn, MODEL_STREAM, budget=chosen.budgets.get("generation")) as step:
         reply = await model_stream.generate(turn, step, chosen, request, who.tenant)
+    if reply.tool_calls:  # the client's own tools, for the client to call
+        await turn.emit(ClientToolCalls(calls=tuple(reply.tool_calls)))
     with phase(turn, FINALIZE, budget=turn.left_to_finalize()):
         grounded = ask.retrieval and (ask.grounding or use.habits.grounding) == "required"
         return finalize.check(reply, documents, grounded=grounded)

@@ -48,6 +48,10 @@ class Models(Protocol):
         """Return the model for an id ("" for the default); raise NotFound, or InvalidRequest for bad parameters."""
         ...
 
+    def labels(self) -> tuple[str, ...]:
+        """Return every model's id, as it is configured."""
+        ...
+
 
 class Assemble(Protocol):
     """Puts a prompt together."""

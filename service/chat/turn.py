@@ -45,7 +45,9 @@ class Ask:
     grounding: str = ""
     retrieval: bool = True
     response_schema: Mapping[str, Any] | None = None
-    history: tuple[ChatMessage, ...] | None = None
+    messages: tuple[ChatMessage, ...] | None = None  # a whole prompt of the client's own, instead of the session's
+    max_output_tokens: int | None = None
+    streamed: bool = True  # the client reads token by token
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -88,7 +90,7 @@ class Turn:
     wants_phases: bool = False  # a developer's wish; granted in `show_phases`
     phase_events: list[PhaseEvent] = field(default_factory=list)  # what happened before the stream began
     show_phases: bool = False
-    streamed: bool = True  # the client reads token by token
+    streamed: bool = True
     # how it was stopped
     task: asyncio.Task[None] | None = None
     cause: Cause | None = None
@@ -113,7 +115,7 @@ class Turn:
 
     def begin(self, ask: Ask, timeout: float | None) -> Ask:
         """Take in what is asked for, and the client's own limit, which can only shorten."""
-        self.ask = ask
+        self.ask, self.streamed = ask, ask.streamed
         if timeout is not None and self.started + timeout < self.total.deadline:
             self.total.deadline, self.total.limit = self.started + timeout, "client"
         return ask

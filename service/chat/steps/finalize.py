@@ -30,7 +30,7 @@ def check(reply: Reply, documents: Sequence[Document], *, grounded: bool) -> Ans
     """Return the reply as an answer; raise ContentFiltered, InvalidAnswer or, when it must be grounded, NoEvidence."""
     if reply.finish_reason == "content_filter":
         raise ContentFiltered
-    if not reply.text.strip():
+    if not reply.text.strip() and not reply.tool_calls:
         raise InvalidAnswer("The model gave an empty answer")
     citations = cited(reply.text, documents)
     if grounded and not citations:
