@@ -33,7 +33,7 @@ def sources(*folders: str) -> tuple[Source, ...]:
     paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
     texts = [(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
     return tuple(
-        Source(name, text, ast.parse(text)) for name, text in texts if not name.startswith(NOT_WRITTEN_BY_HAND)
+        Source(name, text, ast.parse(text, name)) for name, text in texts if not name.startswith(NOT_WRITTEN_BY_HAND)
     )
 
 
