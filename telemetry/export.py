@@ -36,6 +36,7 @@ class CountingExporter(SpanExporter):
         self._reached = True
         self._lock = threading.Lock()
         self._waiting = 0
+        self._abandoned = False
 
     def admit(self) -> bool:
         """Count a span that comes into the queue; return False if another one is pushed out for it."""
@@ -45,15 +46,19 @@ class CountingExporter(SpanExporter):
             return not full
 
     def abandon(self) -> None:
-        """Count everything that still waits as dropped: nobody will send it any more."""
+        """Send nothing any more, and count what still waits as dropped."""
         with self._lock:
+            self._abandoned = True
             waiting, self._waiting = self._waiting, 0
         if waiting:
             self._on_dropped(waiting)
+        self._exporter.shutdown()  # ends the pauses between attempts, so that the batch in hand fails now
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send `spans`. Called on the processor's thread only."""
         with self._lock:
+            if self._abandoned:
+                return SpanExportResult.FAILURE
             self._waiting = max(0, self._waiting - len(spans))
         told = spans if self._capture_content else [without_exception_text(span) for span in spans]
         result = self._exporter.export(told)
@@ -67,7 +72,8 @@ class CountingExporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Close the connection to the collector."""
-        self._exporter.shutdown()
+        if not self._abandoned:
+            self._exporter.shutdown()
 
 
 class CountingProcessor(BatchSpanProcessor):

@@ -24,8 +24,14 @@ from telemetry.rows import LogEvent
 
 QUEUE_LINES = 10_000  # some 5 MB of lines, and half a minute of a busy service
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-# Below WARNING these tell of every request they make, some of them with headers and bodies.
-TALKATIVE = ("alembic", "opentelemetry", "urllib3", "requests", "httpx", "httpcore", "aiohttp", "asyncio", "openai", "anthropic")
+CAPS = {
+    # Below WARNING these tell of every request they make, some of them with headers and bodies.
+    **dict.fromkeys(("urllib3", "requests", "httpx", "httpcore", "aiohttp", "openai", "anthropic"), logging.WARNING),
+    **dict.fromkeys(("opentelemetry", "asyncio", "alembic"), logging.WARNING),
+    # A collector that is down would fill the log with a line a second: `telemetry_unreachable` says it once.
+    "opentelemetry.exporter": logging.CRITICAL,
+    "opentelemetry.sdk._shared_internal": logging.CRITICAL,
+}
 
 Format = Literal["auto", "json", "console"]
 
@@ -91,15 +97,16 @@ class Logging:
         root.handlers[:] = [handler]
         root.setLevel(logging.INFO)
         logging.captureWarnings(capture=True)
-        for name in TALKATIVE:
-            logging.getLogger(name).setLevel(logging.WARNING)
+        self._levels_before = {name: logging.getLogger(name).level for name in CAPS}
+        _set_levels(CAPS)
 
     def close(self) -> None:
-        """Write what waits and give the root logger back as it was."""
+        """Write what waits and give the loggers back as they were."""
         logging.captureWarnings(capture=False)
         root = logging.getLogger()
         level, root.handlers[:] = self._before
         root.setLevel(level)
+        _set_levels(self._levels_before)
         self._handler.close()
 
 
@@ -150,6 +157,11 @@ def recording_logger(lines: list[dict[str, Any]]) -> Logger:
         raise structlog.DropEvent
 
     return Logger(_bound(logging.getLogger("forebay.recorded"), [*shared_processors(), keep]))
+
+
+def _set_levels(levels: Mapping[str, int]) -> None:
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def _bound(logger: logging.Logger, processors: list[Processor]) -> Any:

@@ -59,12 +59,12 @@ class _Outside:
     """Shows the instrumentation a scope without what it must not see."""
 
     def __init__(self, app: ASGIApp, trusts: Trusts | None) -> None:
-        self._app = app
+        self.app = app  # by this name FastAPI finds the instrumentation further in, and keeps its own quiet
         self._trusts = trusts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         shown = {**scope, "query_string": b"", _BEHIND: (scope, send)}
         shown["headers"] = [pair for pair in scope["headers"] if pair[0] != b"baggage"]
@@ -72,25 +72,25 @@ class _Outside:
         if traced and not (self._trusts is None or await self._trusts(scope)):
             shown["headers"] = [pair for pair in shown["headers"] if pair[0] not in _TRACE_HEADERS]
             shown[_LINK] = remote_span(traced)
-        await self._app(shown, receive, send)
+        await self.app(shown, receive, send)
 
 
 class _Inside:
     """Gives the application its real scope, and lets everything after the response's start pass the instrumentation."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _BEHIND not in scope:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         real_scope, past = scope[_BEHIND]
 
         async def send_start_there(message: Message) -> None:
             await (send if message["type"] == "http.response.start" else past)(message)
 
-        await self._app(real_scope, receive, send_start_there)
+        await self.app(real_scope, receive, send_start_there)
 
 
 def _with_inside(stack: ASGIApp) -> ASGIApp:

@@ -35,9 +35,10 @@ class Tracing:
         closing = threading.Thread(target=self.provider.shutdown, name="spans-flush", daemon=True)
         closing.start()
         closing.join(seconds)
-        if self.exporter is not None:
+        in_time = not closing.is_alive()
+        if self.exporter is not None and not in_time:
             self.exporter.abandon()
-        return not closing.is_alive()
+        return in_time
 
 
 def otlp_exporter(endpoint: str) -> SpanExporter:

@@ -1,0 +1,70 @@
+import asyncio
+import time
+
+from telemetry.catalogue import EVENT_LOOP_LAG_SECONDS, LOG_BLOCKED_LOOP
+from telemetry.loop import LoopLag, Watchdog
+from telemetry.testing import recording_observer
+from tests.virtual_loop import run
+
+
+def block(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:  # works, and does not let go of the loop
+        pass
+
+
+def test_lag_is_sampled_four_times_a_second_until_it_is_stopped():
+    observer, recorder = recording_observer()
+
+    async def for_two_seconds():
+        lag = LoopLag(observer)
+        await asyncio.sleep(2.1)
+        lag.stop()
+        await asyncio.sleep(2)
+
+    run(for_two_seconds())
+    assert recorder.value(EVENT_LOOP_LAG_SECONDS) == 8
+    assert recorder.total(EVENT_LOOP_LAG_SECONDS) == 0
+
+
+def test_a_blocked_loop_is_late():
+    observer, recorder = recording_observer()
+
+    async def blocked():
+        lag = LoopLag(observer)
+        block(0.5)
+        while recorder.value(EVENT_LOOP_LAG_SECONDS) < 1:
+            await asyncio.sleep(0)
+        lag.stop()
+
+    asyncio.run(blocked())
+    assert recorder.total(EVENT_LOOP_LAG_SECONDS) > 0.2
+
+
+def test_a_call_that_blocks_is_logged_once_with_its_stack():
+    observer, recorder = recording_observer()
+
+    async def blocked():
+        watchdog = Watchdog(observer)
+        await asyncio.sleep(0)
+        block(0.3)
+        watchdog.stop()
+
+    asyncio.run(blocked())
+    (line,) = recorder.logged(LOG_BLOCKED_LOOP)
+    assert line["stack"][-1].endswith(" in block")
+    assert line["blocked_ms"] >= 50
+
+
+def test_a_loop_that_only_waits_is_not_blocked():
+    observer, recorder = recording_observer()
+
+    async def idle():
+        watchdog = Watchdog(observer, blocked_after=0.2)
+        waited = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.5, waited.set)
+        await waited.wait()
+        watchdog.stop()
+
+    asyncio.run(idle())
+    assert recorder.logged(LOG_BLOCKED_LOOP) == []
