@@ -74,7 +74,7 @@ def _after_grace(what_is_left):
     """Return what is left when it stops getting less, or after a while."""
     deadline = time.monotonic() + GRACE
     while (left := what_is_left()) and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(0.01)  # real time: the machine tells nobody that a process has gone
     return left
 
 

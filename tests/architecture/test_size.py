@@ -6,7 +6,7 @@ import ast
 import io
 import tokenize
 
-from tests.architecture.source import PRODUCT, dotted, sources
+from tests.architecture.source import PRODUCT, sources
 
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 50
@@ -30,10 +30,13 @@ def test_no_function_has_more_than_50_lines():
 
 
 def test_nothing_is_left_half_done():
-    found = []
+    found = [
+        source.at(node, node.id)
+        for source in sources(*PRODUCT)
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Name) and node.id == "NotImplementedError"
+    ]
     for source in sources(*PRODUCT, "tests"):
-        names = (node for node in ast.walk(source.tree) if isinstance(node, ast.Name))
-        found += [source.at(node, node.id) for node in names if dotted(node) == "NotImplementedError"]
         for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
             if token.type == tokenize.COMMENT and any(word in token.string for word in HALF_DONE):
                 found.append(f"{source.name}:{token.start[0]}: {token.string}")

@@ -62,7 +62,7 @@ def lending(script, size=1, open_one=Thing):
 
 async def begun(lent, number=0):
     while lent._slots[number].thing is None or not lent._slots[number].thing.began.is_set():
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # real time: a thread begins, and tells no loop
     return lent._slots[number].thing
 
 
@@ -146,7 +146,7 @@ def test_who_leaves_while_it_is_opened_has_no_work_done():
     async def script(lent):
         user = asyncio.create_task(lent.use(worked.append))
         while not opening.is_set():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # real time: a thread begins, and tells no loop
         user.cancel()
         with pytest.raises(asyncio.CancelledError):
             await user
