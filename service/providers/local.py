@@ -23,6 +23,7 @@ from service.ports import Delta, ModelRequest
 from service.providers.openai_compatible import OpenAICompatible
 from service.providers.rows import ProviderRow
 from service.providers.upstream import Upstream
+from service.runtime.shelter import sheltered
 from telemetry.catalogue import LOG_DEGRADED, LOG_RECOVERED
 from telemetry.observe import Observer
 
@@ -125,7 +126,7 @@ class LocalModel:
         loop, lost = asyncio.get_running_loop(), 0
         while lost < len(_DELAYS):
             began = loop.time()
-            with suppress(OSError):  # no process to be had, or one that does not die: the next may do better
+            with suppress(OSError):  # no process to be had: there may be one later
                 await self._run(command)
             lost = 1 if loop.time() - began > _STEADY_SECONDS else lost + 1
             self._observer.log(LOG_DEGRADED, dependency=self.name, reason="the child ended", in_a_row=lost)
@@ -145,7 +146,7 @@ class LocalModel:
                 self._serve(greeting)
                 await child.wait()
         finally:
-            await self._put_away(child)
+            await sheltered(self._put_away(child))
 
     def _serve(self, greeting: Greeting) -> None:
         self._client = OpenAICompatible(self._row, self._connect(f"{greeting.address}/v1", greeting.key))
@@ -154,15 +155,16 @@ class LocalModel:
         self._observer.log(LOG_RECOVERED, dependency=self.name)
 
     async def _put_away(self, child: asyncio.subprocess.Process) -> None:
-        """Kill first, without waiting: whatever happens to this task afterwards, the child is gone."""
+        """Kill the child and wait for its end, not for ever."""
         with suppress(ProcessLookupError):
             child.kill()
         client, self._client, self.state = self._client, None, "starting"
         self._settled.clear()
         if client:
             await client.close()
-        async with asyncio.timeout(_END_SECONDS):
-            await child.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                await child.wait()
 
 
 async def _greeting(child: asyncio.subprocess.Process) -> Greeting | None:

@@ -68,7 +68,7 @@ class Provider:
         self.arrived.set()
         if not answer.silent:
             await _write(writer, answer)
-        if answer.then == "hold" or answer.silent:
+        if answer.then == "hold":
             await reader.read()
         return answer.then == "end"
 

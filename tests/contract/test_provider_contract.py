@@ -51,7 +51,7 @@ def http(kind: str, text: str, cut: str) -> Opens:
         "whole": Answer(recorded(text)),
         "held": Answer(recorded(cut), then="hold"),
         "cut": Answer(recorded(cut), then="cut"),
-        "silent": Answer(silent=True),
+        "silent": Answer(silent=True, then="hold"),
     }
     return lambda story: over_http(kind, answers[story])
 
