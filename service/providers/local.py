@@ -115,9 +115,11 @@ class LocalModel:
     async def _keep(self) -> None:
         """Keep a child running, and settle the matter if that cannot be done."""
         try:
-            await self._keep_starting(await asyncio.to_thread(self._command))
+            command = await asyncio.to_thread(self._command)
         except RuntimeError:
             self._observer.log(LOG_DEGRADED, dependency=self.name, reason="not installed")
+        else:
+            await self._keep_starting(command)
         self.state = "given_up"
         self._settled.set()
 

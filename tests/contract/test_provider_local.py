@@ -109,6 +109,23 @@ def test_a_child_that_cannot_serve_is_given_up(observed, monkeypatch, command):
     asyncio.run(scenario())
 
 
+def test_a_model_that_is_not_installed_is_given_up_at_once(observed):
+    observer, recorder = observed
+
+    def not_installed() -> tuple[str, ...]:
+        raise RuntimeError("the local model cannot run")
+
+    async def scenario() -> None:
+        model = LocalModel(ROW, not_installed, connect, observer)
+        with pytest.raises(ProviderFailure) as failure:
+            await answer(model)
+        assert (failure.value.kind, failure.value.retry_safe) == ("connect", False)
+        await model.close()
+
+    asyncio.run(scenario())
+    assert [line["event"] for line in recorder.logs] == ["degraded"]
+
+
 def test_the_child_knows_none_of_our_secrets(observed, monkeypatch, tmp_path: Path):
     monkeypatch.setenv("UPSTREAM_KEY", "secret")
     told = tmp_path / "environment"
