@@ -1,0 +1,1 @@
+"""The playground: one page, without anything from another host."""
