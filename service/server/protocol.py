@@ -113,7 +113,6 @@ class HardenedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running request, which uvicorn would not if another was pipelined behind it."""
         self._tell_running()
-        self.pipeline.clear()
         super().connection_lost(exc)
 
     def abort(self) -> None:

@@ -124,10 +124,10 @@ def is_closed(connection: socket.socket, within: float) -> bool:
     return is_readable(connection, within) and not closed(connection)
 
 
-def eventually(condition) -> None:
+def eventually(condition, within: float = PATIENCE) -> None:
     """For a state that announces nothing, such as the kernel's: look until it is so."""
     pause = threading.Event()
-    for _ in range(int(PATIENCE / 0.02)):
+    for _ in range(int(within / 0.02)):
         if condition():
             return
         pause.wait(0.02)
@@ -148,6 +148,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # a terminal's Ctrl-C is a signal to its group: `interrupt`
         )
         return self
 
@@ -172,6 +173,10 @@ class Process:
 
     def signal(self, sig: int = signal.SIGTERM) -> None:
         self.process.send_signal(sig)
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def ended(self) -> int:
         return self.process.wait(PATIENCE)

@@ -83,8 +83,10 @@ def test_a_second_pipelined_request_ends_the_connection(server):
 def test_a_half_close_behind_a_reader_that_reads_nothing_is_noticed(server):
     with server.connect(b"GET /flood?keep" + HEAD + b"\r\n", receive_buffer=4096) as client:
         server.noted("stalled")
+        left = time.monotonic()
         client.shutdown(socket.SHUT_WR)
         server.noted("flooded")  # receive() said so, while the write buffer was full
+        assert time.monotonic() - left < 0.25
     eventually(lambda: server.connections() == 0)
 
 

@@ -63,7 +63,7 @@ def test_an_aborted_connection_leaves_nothing_in_the_kernel(server):
         server.noted("stalled")
         server.noted("flooded")
         eventually(lambda: server.connections() == 0)
-        eventually(lambda: [line.split()[0] for line in states(server).splitlines()] == ["LISTEN"])
+        eventually(lambda: [line.split()[0] for line in states(server).splitlines()] == ["LISTEN"], within=2)
 
 
 def test_a_slow_reader_of_a_complete_answer_is_not_cut_off(server):

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.http.server.harness import Process, closed, eventually
+from tests.http.server.harness import Process, closed, eventually, is_readable
 from tests.http.server.test_drain import LAST, opened
 
 WORKERS = ("--workers", "2", "--drain", "1")
@@ -66,6 +66,22 @@ def test_a_second_signal_reaches_the_workers():
         while server.get(port, "/readyz").status != 503:
             pass
         server.signal()
+        assert all(LAST in closed(client) for client in clients)
+        assert server.ended() == 0
+        for client in clients:
+            client.close()
+
+
+def test_a_ctrl_c_is_one_signal_for_the_workers():
+    with Process("--workers", "2", "--drain", "60") as server:
+        port = server.port()
+        pids(server, port)
+        clients = opened(server, port, 10)
+        server.interrupt()
+        while server.get(port, "/readyz").status != 503:
+            pass
+        assert not any(is_readable(client, 0.05) for client in clients)  # they have their 60 s
+        server.interrupt()
         assert all(LAST in closed(client) for client in clients)
         assert server.ended() == 0
         for client in clients:
