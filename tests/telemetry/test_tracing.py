@@ -139,7 +139,7 @@ def test_a_collector_that_hangs_delays_neither_a_span_nor_the_shutdown(hanging):
     assert time.perf_counter() - started < 1.0  # a thousand spans cost about 30 ms
     started = time.perf_counter()
     assert not opened.tracing.close(0.2)
-    assert time.perf_counter() - started < 1.0
+    assert time.perf_counter() - started < 2.0
     assert sum(opened.dropped) == 600 + 1_000 - 512
     hanging.release()
     assert len(hanging.wait_for(512)) == 512  # the batch that was on its way, and none of the abandoned ones
