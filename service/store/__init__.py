@@ -1,37 +1,48 @@
-"""The state database: what turns, keys and instances leave behind. SQLite for one machine; `open_store` is the door."""
+"""The state database: what turns, keys and instances leave behind, in SQLite or PostgreSQL. Opened by `open_store`."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import PersistFailed
-from service.store.migrate import migrate, sqlite_path
+from service.store.migrate import migrate, postgres_dsn, sqlite_path
 from service.store.process import this_process
 from service.store.sqlite import open_sqlite
 from service.store.store import BEAT_EVERY, EXPIRED_AFTER, StateStore
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from service.runtime.world import World
+    from service.store.driver import Driver
     from telemetry.observe import Observer
 
 __all__ = ["BEAT_EVERY", "EXPIRED_AFTER", "StateStore", "migrate", "open_store"]
 
 
 async def open_store(url: str, world: World, observer: Observer) -> StateStore:
-    """Migrate and open the state database at `url` (`sqlite:///PATH`); close what is returned.
+    """Migrate and open the state database at `url`, `sqlite:///PATH` or `postgresql://…`; close what is returned.
 
     Raises:
         PersistFailed: the database cannot be reached, read or brought up to date.
-        ValueError: the URL is not one.
+        ValueError: the URL is not one of these.
     """
     try:
         await asyncio.to_thread(migrate, url)
-        driver = await open_sqlite(sqlite_path(make_url(url)))
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        driver = await _open_driver(make_url(url))
+    except ValueError:
+        raise
+    except Exception as error:
         raise PersistFailed(f"The state database cannot be opened ({type(error).__name__})") from error
     return StateStore(driver, world, observer, await asyncio.to_thread(this_process))
+
+
+async def _open_driver(url: URL) -> Driver:
+    if url.get_backend_name() == "sqlite":
+        return await open_sqlite(sqlite_path(url))
+    from service.store.postgres import open_postgres  # noqa: PLC0415 -- who uses SQLite need not load asyncpg
+
+    return await open_postgres(postgres_dsn(url))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -48,18 +48,19 @@ class Bench:
         world = World(now=self.clock, new_id=lambda prefix: prefix, random=Random(0))
         return StateStore(self.driver, world, self._observer, process)
 
-    @contextmanager
-    def stalled(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def stalled(self) -> AsyncIterator[None]:
         """Let no write be executed meanwhile."""
-        raise RuntimeError
+        raise NotImplementedError
+        yield
 
-    def break_it(self) -> None:
+    async def break_it(self) -> None:
         """Let every statement on messages fail from here on."""
-        raise RuntimeError
+        raise NotImplementedError
 
     async def moment(self, number: int) -> None:
         """Wait a little, a little longer for a higher number: from nothing to longer than a write takes."""
-        raise RuntimeError
+        raise NotImplementedError
 
     @contextmanager
     def counting_commits(self) -> Iterator[list[str]]:
@@ -74,13 +75,13 @@ class Bench:
 
 
 class InlineBench(Bench):
-    @contextmanager
-    def stalled(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def stalled(self) -> AsyncIterator[None]:
         before, self.driver.conditions.wait = self.driver.conditions.wait, 1.0
         yield
         self.driver.conditions.wait = before
 
-    def break_it(self) -> None:
+    async def break_it(self) -> None:
         self.driver.conditions.down = True
 
     async def moment(self, number: int) -> None:
@@ -90,18 +91,35 @@ class InlineBench(Bench):
 class SqliteBench(Bench):
     path: Path
 
-    @contextmanager
-    def stalled(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def stalled(self) -> AsyncIterator[None]:
         other = sqlite3.connect(self.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
         other.close()
 
-    def break_it(self) -> None:
+    async def break_it(self) -> None:
         other = sqlite3.connect(self.path, isolation_level=None)
         other.execute("DROP TABLE messages")
         other.close()
+
+    async def moment(self, number: int) -> None:
+        for _ in range(number * number):
+            await asyncio.sleep(0)
+
+
+class PostgresBench(Bench):
+    @asynccontextmanager
+    async def stalled(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as held:
+            for _ in range(self.driver._pool.get_max_size()):
+                await held.enter_async_context(self.driver._pool.acquire())
+            yield
+
+    async def break_it(self) -> None:
+        async with self.driver._pool.acquire() as db:
+            await db.execute("DROP TABLE messages CASCADE")
 
     async def moment(self, number: int) -> None:
         for _ in range(number * number):
@@ -148,6 +166,27 @@ class Sqlite:
             bench.path = self.path
             try:
                 await scenario(bench)
+            finally:
+                await driver.close()
+
+        asyncio.run(play())
+
+
+class Postgres:
+    """A migrated database of a server, over TCP."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def run(self, scenario: Scenario) -> None:
+        from service.store.postgres import open_postgres
+
+        observing = recording_observer()
+
+        async def play() -> None:
+            driver = await open_postgres(self.url)
+            try:
+                await scenario(PostgresBench(driver, observing))
             finally:
                 await driver.close()
 
