@@ -104,6 +104,15 @@ async def open_postgres(dsn: str) -> PostgresDriver:
     return PostgresDriver(pool)
 
 
+async def read_once(dsn: str, operation: Operation[T]) -> T:
+    """Run an operation that changes nothing, on a connection of its own."""
+    db = await asyncpg.connect(dsn, timeout=PATIENCE, command_timeout=PATIENCE)
+    try:
+        return await _step_through(db, operation)
+    finally:
+        await db.close(timeout=CLOSE_LIMIT)
+
+
 async def connect(dsn: str) -> Any:
     """Return one asyncpg connection to `dsn`, as SQLAlchemy takes it: for migrations."""
     return await asyncpg.connect(dsn)

@@ -13,6 +13,7 @@ from service.errors import PersistFailed
 from service.runtime.world import real_world
 from service.store import migrate, open_store
 from service.store.schema import METADATA
+from service.store.tenants import tenants_of
 from telemetry.catalogue import LOG_STATE_FAILED
 from telemetry.testing import recording_observer
 from tests.contract.stores import PostgresBench, ending, new_turn
@@ -54,6 +55,20 @@ def test_a_connection_that_breaks_fails_what_it_did_and_the_next_is_new(url):
         await store.close()
 
     asyncio.run(scenario())
+
+
+def test_the_tenants_are_known_before_the_store_is_open(url):
+    observer, _ = recording_observer()
+
+    async def scenario():
+        store = await open_store(url, real_world(), observer)
+        for tenant in ("beta", "acme"):
+            await store.create_key(tenant, "ann", ["analyst"])
+        await store.close()
+
+    assert tenants_of(url) == ()
+    asyncio.run(scenario())
+    assert tenants_of(url) == ("acme", "beta")
 
 
 def test_where_nobody_listens_opening_fails_without_telling_the_password():

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine
 from service.runtime.world import real_world
 from service.store import migrate, open_store
 from service.store.schema import METADATA
+from service.store.tenants import tenants_of
 from telemetry.testing import recording_observer
 from tests.contract.stores import ending, new_turn
 from tests.support import proof_count
@@ -158,7 +159,7 @@ def test_the_file_is_for_its_owner_alone(tmp_path):
     assert stat.S_IMODE((tmp_path / "state.db").stat().st_mode) == 0o600
 
 
-def test_the_secret_of_a_key_is_nowhere_on_the_disk(tmp_path):
+def test_of_a_key_its_tenant_and_its_id_are_on_the_disk_and_the_secret_is_not(tmp_path):
     observer, _ = recording_observer()
 
     async def scenario():
@@ -167,7 +168,9 @@ def test_the_secret_of_a_key_is_nowhere_on_the_disk(tmp_path):
         await store.close()
         return key
 
-    _, key_id, secret = asyncio.run(scenario()).split("_")
+    key = asyncio.run(scenario())
+    assert tenants_of(f"sqlite:///{tmp_path}/state.db") == ("acme",)
+    _, key_id, secret = key.split("_")
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert key_id.encode() in written
     assert secret.encode() not in written
