@@ -10,76 +10,23 @@ there are, `pace.py` how fast they come free.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from service.errors import Overloaded, RateLimited, Reason
 from service.runtime.adaptive import Fixed, Limit
 from service.runtime.gauges import Gauges
 from service.runtime.lines import Line, Lines, Waiter
 from service.runtime.pace import Pace
+from service.runtime.place import Owner, Place, Statistics, TenantUse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
+    from collections.abc import Callable, Mapping
 
     from telemetry.observe import Observer
 
+__all__ = ["Gate", "Place", "Statistics", "TenantUse"]
+
 LONGEST_RETRY_AFTER = 60.0  # seconds; nobody is sent away for longer on the strength of an estimate
-
-Owner = asyncio.Task[object] | None
-
-
-@dataclass(frozen=True, slots=True)
-class TenantUse:
-    """One tenant at a gate: places it has, requests of it that wait."""
-
-    in_use: int
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """A gate at one moment; `tenants` holds those who have or want a place."""
-
-    in_use: int
-    limit: int
-    waiting: int
-    tenants: Mapping[str, TenantUse]
-
-
-class Place:
-    """The right to use the resource, until it is released. As a context manager it is released at the end."""
-
-    __slots__ = ("_gate", "line", "owner", "since")
-
-    def __init__(self, gate: Gate, line: Line, owner: Owner, since: float) -> None:
-        self._gate: Gate | None = gate
-        self.line, self.owner, self.since = line, owner, since
-
-    def report(self, *, sample: float | None = None, dropped: bool = False) -> None:
-        """Tell an adaptive limit of the first token as soon as it is there, long before the place is released."""
-        if self._gate is not None:
-            self._gate.learn(sample=sample, dropped=dropped)
-
-    def release(self, *, dropped: bool = False, sample: float | None = None) -> None:
-        """Give the place back, to the next waiter if there is one. A second call does nothing.
-
-        Args:
-            dropped: the provider refused the request (429) or ran out of time.
-            sample: seconds until the first token, unless `report` has told it.
-        """
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.take_back(self, dropped=dropped, sample=sample)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 class Gate:
@@ -111,11 +58,11 @@ class Gate:
         self._limit: Limit = Fixed(limit) if isinstance(limit, int) else limit
         self._queue = queue
         self._tenant_queue = tenant_queue
-        self._tenant_limit = tenant_limit
         self._lines = Lines(weights or {}, tenant_limit)
         self._places: set[Place] = set()
         self._pace = Pace()
-        self._tell = Gauges(observer, resource, tenant_limit)
+        self._notice: Callable[[], None] | None = None
+        self._tell = Gauges(observer, resource)
         self._tell.limit(self._limit.value)
 
     # --- asking for a place -------------------------------------------------------------------------------------
@@ -178,8 +125,8 @@ class Gate:
         """Return the seconds that a request of this tenant would wait if it came now, at the present pace."""
         line = self._lines.of(tenant)
         wait = 0.0
-        if self._tenant_limit is not None and self._lines.at_limit(line):
-            wait = self._pace.until(len(line.waiting) + 1, self._tenant_limit)
+        if self.tenant_limit is not None and self._lines.at_limit(line):
+            wait = self._pace.until(len(line.waiting) + 1, self.tenant_limit)
         if not self._free:
             wait = max(wait, self._pace.until(self._lines.ahead_of(line) + 1, self._limit.value))
         return wait
@@ -194,9 +141,35 @@ class Gate:
 
     # --- looking after it ---------------------------------------------------------------------------------------
 
-    def set_limit(self, limit: int) -> None:
-        """Change the number of places (of an adaptive limit: the most). Fewer: those granted stay until released."""
+    @property
+    def tenant_limit(self) -> int | None:
+        """How many places one tenant may have at once, if that is limited."""
+        return self._lines.tenant_limit
+
+    @property
+    def in_use(self) -> int:
+        """Places that are granted, also those beyond a limit that has shrunk since."""
+        return len(self._places)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return self._lines.waiting
+
+    def call_when_short(self, notice: Callable[[], None]) -> None:
+        """Have `notice` called whenever a request begins to wait: more places may be had elsewhere."""
+        self._notice = notice
+
+    def set_limit(self, limit: int, *, tenant_limit: int | None = None) -> None:
+        """Change the number of places (of an adaptive limit: the most). Fewer: those granted stay until released.
+
+        Args:
+            limit: the new number, 0 or more.
+            tenant_limit: how many of them one tenant may have; None leaves it as it is.
+        """
         self._limit.resize(limit)
+        if tenant_limit is not None:
+            self._lines.set_tenant_limit(tenant_limit)
         self._limit_moved()
 
     def statistics(self) -> Statistics:
@@ -225,6 +198,8 @@ class Gate:
         began = loop.time()
         waiter = self._lines.join(line, owner, loop.create_future())
         self._tell.depth(self._lines.waiting)
+        if self._notice is not None:
+            self._notice()
         try:
             place: Place = await waiter.outcome
         except asyncio.CancelledError:
@@ -267,7 +242,9 @@ class Gate:
         place = Place(self, line, owner, asyncio.get_running_loop().time())
         self._places.add(place)
         self._lines.occupy(line)
-        self._tell.in_use(len(self._places), line.tenant, +1)
+        self._tell.in_use(len(self._places))
+        if self.tenant_limit is not None:
+            self._tell.tenant(line.tenant, +1, self.tenant_limit)
         return place
 
     def take_back(self, place: Place, *, dropped: bool, sample: float | None) -> None:
@@ -278,7 +255,9 @@ class Gate:
         self._places.remove(place)
         self._lines.vacate(place.line)
         place.owner = None
-        self._tell.in_use(len(self._places), place.line.tenant, -1)
+        self._tell.in_use(len(self._places))
+        if self.tenant_limit is not None:
+            self._tell.tenant(place.line.tenant, -1, self.tenant_limit)
         self._hand_out()
 
     def learn(self, *, sample: float | None, dropped: bool) -> None:

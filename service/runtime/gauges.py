@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
 
 class Gauges:
-    """The metrics of one gate; those of tenants only where tenants have a limit."""
+    """The metrics of one gate."""
 
-    def __init__(self, observer: Observer, resource: str, tenant_limit: int | None) -> None:
+    def __init__(self, observer: Observer, resource: str) -> None:
         self._observer = observer
         self._resource = resource
-        self._tenant_limit = tenant_limit
 
     def waited(self, seconds: float) -> None:
         """A request has its place, or has given up, after `seconds`."""
@@ -42,12 +41,14 @@ class Gauges:
         """So many places have outlived their owner."""
         self._observer.set(CONCURRENCY_UNOWNED, places, self._resource)
 
-    def in_use(self, places: int, tenant: str, change: int) -> None:
-        """So many places are in use, after one more (+1) or one less (-1) of `tenant`.
+    def in_use(self, places: int) -> None:
+        """So many places are in use now."""
+        self._observer.set(CONCURRENCY_IN_USE, places, self._resource)
+
+    def tenant(self, tenant: str, change: int, limit: int) -> None:
+        """`tenant` has one place more (+1) or less (-1), of `limit`.
 
         Tenants without a name of their own share a label, so theirs is a sum and moves by steps.
         """
-        self._observer.set(CONCURRENCY_IN_USE, places, self._resource)
-        if self._tenant_limit is not None:
-            self._observer.add(TENANT_CONCURRENCY_IN_USE, change, tenant)
-            self._observer.set(TENANT_CONCURRENCY_LIMIT, self._tenant_limit, tenant)
+        self._observer.add(TENANT_CONCURRENCY_IN_USE, change, tenant)
+        self._observer.set(TENANT_CONCURRENCY_LIMIT, limit, tenant)

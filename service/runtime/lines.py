@@ -61,7 +61,7 @@ class Lines:
         if any(weight < 1 for weight in weights.values()):
             raise ValueError("a tenant's weight is at least 1")
         self._weights = weights
-        self._tenant_limit = tenant_limit
+        self.tenant_limit = tenant_limit
         self._by_tenant: dict[str, Line] = {}
         self._new: deque[Line] = deque()
         self._old: deque[Line] = deque()
@@ -75,6 +75,12 @@ class Lines:
         """Return the tenant's line, or an empty one that is not kept before it is used."""
         return self._by_tenant.get(tenant) or Line(tenant, self._weights.get(tenant, 1.0))
 
+    def set_tenant_limit(self, places: int) -> None:
+        """Change how many places one tenant may have; those granted stay."""
+        self.tenant_limit = places
+        for line in list(self):
+            self._settle(line)
+
     def occupy(self, line: Line) -> None:
         """Count a place to the tenant."""
         line.in_use += 1
@@ -87,7 +93,7 @@ class Lines:
 
     def at_limit(self, line: Line) -> bool:
         """Tell whether the tenant has all the places that it may have."""
-        return self._tenant_limit is not None and line.in_use >= self._tenant_limit
+        return self.tenant_limit is not None and line.in_use >= self.tenant_limit
 
     def join(self, line: Line, owner: asyncio.Task[object] | None, outcome: asyncio.Future[Any]) -> Waiter:
         """Add a waiter to the end of its line."""

@@ -9,7 +9,7 @@ import pytest
 
 from service.runtime.adaptive import Fixed, Gradient2
 from service.runtime.gate import Gate
-from tests.simulation.test_gate import Deaf
+from tests.simulation.deaf import Deaf
 from tests.virtual_loop import run
 
 

@@ -11,22 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from service.errors import Overloaded
 from service.runtime.gate import Gate
+from tests.simulation.deaf import Deaf
 from tests.virtual_loop import VirtualLoop, run
 
 TENANTS = "ABCDE"
-
-
-class Deaf:
-    """An observer for those who look at the gate itself."""
-
-    def set(self, *args):
-        pass
-
-    def add(self, *args):
-        pass
-
-    def record(self, *args):
-        pass
 
 
 def check(gate, held, tenant_limit, queue, *, most):

@@ -1,7 +1,6 @@
 """The rules of a gate, one by one; tests/simulation/test_gate.py drives it at random."""
 
 import asyncio
-from collections import defaultdict
 
 import pytest
 
@@ -9,36 +8,19 @@ from service.errors import Overloaded, RateLimited, Reason
 from service.runtime.gate import Gate, TenantUse
 from telemetry.catalogue import (
     ADMISSION_QUEUE_DEPTH,
+    ADMISSION_WAIT_SECONDS,
     CONCURRENCY_IN_USE,
     CONCURRENCY_LIMIT,
     CONCURRENCY_UNOWNED,
     TENANT_CONCURRENCY_IN_USE,
 )
+from telemetry.testing import recording_observer
+from tests.simulation.deaf import Deaf
 from tests.virtual_loop import run
 
 
-class Recorder:
-    """The part of the observer that a gate calls, with the numbers to look at."""
-
-    def __init__(self):
-        self.gauges = defaultdict(float)
-        self.waits = []
-
-    def set(self, metric, value, *labels):
-        self.gauges[metric, *labels] = value
-
-    def add(self, metric, amount, *labels):
-        self.gauges[metric, *labels] += amount
-
-    def record(self, metric, value, *labels, span=None):
-        self.waits.append(value)
-
-
 def gate(limit=1, *, queue=100, **options):
-    recorder = Recorder()
-    made = Gate("requests", limit, queue=queue, observer=recorder, **options)
-    made.recorder = recorder
-    return made
+    return Gate("requests", limit, queue=queue, observer=Deaf(), **options)
 
 
 async def settle():
@@ -81,7 +63,6 @@ def test_a_free_place_is_granted_without_waiting():
         with await g.acquire("A"):
             assert g.statistics().in_use == 1
         assert g.statistics().in_use == 0
-        assert g.recorder.waits == [0.0]
 
     run(scene())
 
@@ -345,8 +326,10 @@ def test_a_smaller_limit_revokes_nothing_and_a_larger_one_lets_waiters_in():
 
 
 def test_the_audit_counts_places_whose_owner_has_ended():
+    observer, recorder = recording_observer()
+
     async def scene():
-        g = gate(3)
+        g = Gate("requests", 3, queue=10, observer=observer)
 
         async def forget():
             return g.try_acquire("A", asyncio.current_task())
@@ -355,7 +338,7 @@ def test_the_audit_counts_places_whose_owner_has_ended():
         await asyncio.wait([task])
         with g.try_acquire("A", asyncio.current_task()), g.try_acquire("A"):
             assert g.audit() == 1
-            assert g.recorder.gauges[CONCURRENCY_UNOWNED, "requests"] == 1
+            assert recorder.value(CONCURRENCY_UNOWNED, "requests") == 1
         task.result().release()
         assert g.audit() == 0
 
@@ -413,22 +396,67 @@ def test_retry_after_is_from_one_second_to_a_minute_and_one_before_anything_is_k
     run(scene())
 
 
-def test_the_gauges_say_what_is_so():
+def test_the_metrics_say_what_is_so():
+    observer, recorder = recording_observer()
+
+    def gauges():
+        rows = (CONCURRENCY_IN_USE, ADMISSION_QUEUE_DEPTH, CONCURRENCY_LIMIT)
+        return [recorder.value(row, "requests") for row in rows]
+
     async def scene():
-        g = gate(1, tenant_limit=1)
-        gauges = g.recorder.gauges
-        held = g.try_acquire("A")
-        waiting = asyncio.create_task(g.acquire("B"))
+        g = Gate("requests", 1, queue=10, tenant_limit=1, observer=observer)
+        assert gauges() == [0, 0, 1]
+        held = g.try_acquire("acme")
+        waiting = asyncio.create_task(g.acquire("somebody"))
         await asyncio.sleep(3)
-        assert gauges[CONCURRENCY_IN_USE, "requests"] == 1
-        assert gauges[TENANT_CONCURRENCY_IN_USE, "A"] == 1
-        assert gauges[ADMISSION_QUEUE_DEPTH, "requests"] == 1
+        assert gauges() == [1, 1, 1]
+        assert recorder.value(TENANT_CONCURRENCY_IN_USE, "acme") == 1
         held.release()
-        (await waiting).release()
+        with await waiting:
+            assert recorder.value(TENANT_CONCURRENCY_IN_USE, "other") == 1
         g.set_limit(5)
-        assert gauges[CONCURRENCY_LIMIT, "requests"] == 5
-        assert g.recorder.waits == [0.0, 3.0]
-        left = {key for key, value in gauges.items() if value and "limit" not in key[0].name}
-        assert not left
+        assert gauges() == [0, 0, 5]
+        assert recorder.value(TENANT_CONCURRENCY_IN_USE) == 0
+
+    run(scene())
+    assert recorder.value(ADMISSION_WAIT_SECONDS, "requests") == 2
+    assert recorder.total(ADMISSION_WAIT_SECONDS, "requests") == 3.0
+
+
+def test_the_wait_of_one_who_gives_up_is_recorded_too():
+    observer, recorder = recording_observer()
+
+    async def scene():
+        g = Gate("requests", 1, queue=10, observer=observer)
+        with g.try_acquire("acme"), pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await g.acquire("acme")
+
+    run(scene())
+    assert recorder.total(ADMISSION_WAIT_SECONDS, "requests") == 2.0
+
+
+def test_a_larger_tenant_limit_lets_its_waiters_in():
+    async def scene():
+        g = gate(3, tenant_limit=1)
+        with g.try_acquire("A"):
+            waiting = asyncio.create_task(g.acquire("A"))
+            await settle()
+            assert not waiting.done()
+            g.set_limit(3, tenant_limit=2)
+            (await waiting).release()
+
+    run(scene())
+
+
+def test_whoever_looks_for_more_places_is_told_when_somebody_begins_to_wait():
+    async def scene():
+        g, told = gate(1), []
+        g.call_when_short(lambda: told.append(g.waiting))
+        with g.try_acquire("A"):
+            waiting = asyncio.create_task(g.acquire("B"))
+            await settle()
+            assert told == [1]
+        (await waiting).release()
 
     run(scene())
