@@ -33,6 +33,7 @@ from service.translate import budgets_of, extra_bounds, show_budgets
 from service.upkeep import Upkeep
 from telemetry import catalogue as rows
 from telemetry.catalogue import LabelSets
+from telemetry.loop import LoopLag, Watchdog
 from telemetry.setup import Options, Telemetry
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Service:
         closing.push_async_callback(asyncio.to_thread, telemetry.close)
         observer = telemetry.observer
         closing.callback(observer.log, rows.LOG_STOPPED)
+        self._watch_the_loop(observer)
 
         store = await open_store(settings.database_url, self._world, observer)
         closing.push_async_callback(store.close)
@@ -140,6 +142,17 @@ class Service:
             observer.inc(rows.REQUESTS_TOTAL, counted, "rejected")
             observer.inc(rows.REJECTIONS_TOTAL, counted, reason)
         return ""
+
+    def _watch_the_loop(self, observer: Observer) -> None:
+        """Measure how late the loop is, say what nobody retrieved, and in development what blocks."""
+
+        def unretrieved(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            observer.log(rows.LOG_BUG, what=context["message"], exc_info=context.get("exception"))
+
+        asyncio.get_running_loop().set_exception_handler(unretrieved)
+        self._closing.callback(LoopLag(observer).stop)
+        if self._settings.environment == "development":
+            self._closing.callback(Watchdog(observer).stop)
 
     # --- building ----------------------------------------------------------------------------------------------------
 

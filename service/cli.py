@@ -25,6 +25,7 @@ from service.store import migrate as migrate_state
 from service.store import open_store
 from telemetry.catalogue import LabelSets
 from telemetry.setup import Options, Telemetry
+from telemetry.workers import prepare as share_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,6 +66,8 @@ def serve(config: Path | None, data_dir: Path | None, host: str | None, port: in
     given = settings.server
     key = demo_key(settings.data_folder, os.environ) if settings.has_demo_key else None
     address = host or given.host
+    if workers > 1:
+        share_metrics(settings.data_folder / "metrics")  # before any of them is started
     code = run_server(
         partial(application, settings, dict(os.environ), key),
         host=address,

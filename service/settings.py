@@ -165,7 +165,8 @@ def load(config_path: Path | None, data_dir: Path | None, environ: Mapping[str, 
         raise refusal([*from_validation(error, Settings), *_unknown_sections(environ)], path, environ) from None
     if found:
         raise refusal(found, path, environ)
-    return settings
+    # Of a class that can be pickled: worker processes are sent the settings.
+    return Settings.model_construct(settings.model_fields_set, **dict(settings))
 
 
 def _read(path: Path | None, given: dict[str, Any], environ: Mapping[str, str]) -> Settings:

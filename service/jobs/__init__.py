@@ -1,0 +1,1 @@
+"""Long work as jobs: checkpoints, leases, cancellation; each kind is a file and a row."""
