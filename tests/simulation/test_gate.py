@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from service.errors import Overloaded
 from service.runtime.gate import Gate
 from tests.simulation.deaf import Deaf
+from tests.support import proof_count
 from tests.virtual_loop import VirtualLoop, run
 
 TENANTS = "ABCDE"
@@ -74,7 +75,7 @@ async def storm(seed, *, cancelled):
     assert gate.statistics() == type(gate.statistics())(0, gate.statistics().limit, 0, {})
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(proof_count(200, 5000)))
 def test_no_place_is_lost_and_the_limit_is_kept_while_two_of_five_requests_are_cancelled(seed):
     run(storm(seed, cancelled=0.4), seed=seed)
 
