@@ -72,6 +72,7 @@ class ForebayError(Exception):
     retryable: ClassVar[bool] = False
     title: ClassVar[str] = "Something went wrong on our side"
     reason: Reason | None = None
+    phase: str | None = None  # the innermost phase that it ended, once it has
 
     def __init__(
         self,
@@ -153,6 +154,8 @@ class PhaseTimeout(ForebayError):
     code, status, title, retryable = Code.TIMEOUT, 504, "A time budget was used up", True
     reason = Reason.TIMEOUT
 
+    phase: str
+
     def __init__(self, phase: str, limit: str, what: str | None = None) -> None:
         super().__init__(f"{what or phase} used up its time budget")
         self.phase, self.limit = phase, limit
@@ -216,9 +219,15 @@ class RetrievalFailed(ForebayError):
 
 
 class ToolFailed(ForebayError):
-    """A required tool failed."""
+    """A tool failed, and certainly nothing has happened."""
 
     code, status, title = Code.TOOL_FAILED, 502, "A tool failed"
+
+
+class ToolUnavailable(ToolFailed):
+    """A tool could not be reached: it may be another time."""
+
+    retryable, title = True, "A tool is not available"
 
 
 class PersistFailed(ForebayError):

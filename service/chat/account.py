@@ -15,6 +15,8 @@ from telemetry.catalogue import Attr
 if TYPE_CHECKING:
     from service.chat.turn import Turn
 
+_UNHEARD = (Cause.CLIENT_DISCONNECT, Cause.STALLED_READER)  # nobody was there to be told of an error
+
 
 class Account:
     """Opened with the request; `close` writes everything that is known at its end."""
@@ -47,7 +49,7 @@ class Account:
             seen.inc(rows.CANCELLATIONS_TOTAL, turn.route, turn.cause, _split(turn.caused_in))
         if turn.client_left_in is not None and turn.admitted:
             seen.inc(rows.CLIENT_DISCONNECTS_TOTAL, turn.route, _split(turn.client_left_in))
-        if turn.error is not None and turn.refusal is None and turn.cause is not Cause.CLIENT_DISCONNECT:
+        if turn.error is not None and turn.refusal is None and turn.cause not in _UNHEARD:
             seen.inc(rows.STREAM_ERRORS_TOTAL, turn.error.code)
 
     def _count_stream(self, turn: Turn, outcome: str) -> None:
@@ -148,7 +150,7 @@ def _cause(turn: Turn, outcome: str) -> str | None:
 def _decided_by(turn: Turn) -> str:
     if turn.cause is not None and not turn.committed:
         return turn.caused_in
-    return turn.error.phase if isinstance(turn.error, PhaseTimeout) else turn.where
+    return (turn.error and turn.error.phase) or turn.where
 
 
 def _missed(turn: Turn) -> str | None:

@@ -50,7 +50,7 @@ def new_turn(use: Parts, door: Door, span: Span) -> Turn:
 async def conduct(turn: Turn, use: Parts, door: Door) -> None:
     """Serve one request to its end, whatever that is; afterwards no task, place, span or stream of it is left."""
     account = Account(turn)
-    flow = turn.task = asyncio.create_task(_run(turn, use, door), name=f"flow {turn.message_id}")
+    flow = asyncio.create_task(_run(turn, use, door), name=f"flow {turn.message_id}")
     watcher = asyncio.create_task(_watch(turn, door), name=f"watch {turn.message_id}")
     use.live.add(turn)
     try:
@@ -93,7 +93,10 @@ async def _watch(turn: Turn, door: Door) -> None:
 
 async def _run(turn: Turn, use: Parts, door: Door) -> None:
     """Run the flow, settle how it ended, and close the outbox with the event that says so."""
+    turn.task = asyncio.current_task()
     try:
+        if turn.cause is not None:
+            raise asyncio.CancelledError  # stopped before it had begun
         await answer(turn, use, door)
     except asyncio.CancelledError:
         turn.note_released()
@@ -117,21 +120,22 @@ async def _end(turn: Turn, use: Parts, error: ForebayError) -> None:
         turn.outbox.close(completed(turn))
         return
     turn.error = error
-    if turn.begun:
-        await sheltered(_settle(turn, use, error))
     if not turn.outbox.opened:
         turn.refusal = error
-        turn.outbox.close()
-        return
-    where = error.phase if isinstance(error, PhaseTimeout) else turn.where
-    turn.outbox.close(
-        Error(
-            code=error.code,
-            message=error.detail,
-            phase=where,
-            retryable=error.retryable,
-            trace_id=turn.span.trace_id,
-        )
+    try:
+        if turn.begun:
+            await sheltered(_settle(turn, use, error))
+    finally:  # whatever becomes of that: who waits for the end must see it
+        turn.outbox.close(None if turn.refusal else _last_words(turn, error))
+
+
+def _last_words(turn: Turn, error: ForebayError) -> Error:
+    return Error(
+        code=error.code,
+        message=error.detail,
+        phase=error.phase or turn.where,
+        retryable=error.retryable,
+        trace_id=turn.span.trace_id,
     )
 
 

@@ -20,7 +20,7 @@ MODEL_STREAM = Phase("model.stream", total_label="model.total")  # error; limits
 TOOL_CALL = Phase("tool.call")  # per tool; side effects fail closed
 FINALIZE = Phase("finalize")  # error
 STATE_PERSIST = Phase("state.persist")  # error
-SETTLE = Phase("state.persist", own_clock=True)  # how a turn ended that did not complete: a fresh budget
+SETTLE = Phase("state.persist", own_clock=True, aside=True)  # how a turn ended that did not complete: a fresh budget
 STREAM_EMIT = Phase("stream.emit", own_clock=True, aside=True)  # drop the reader that takes no write
 
 # Inner limits of model.stream, and where in it a turn is: a disconnect is counted under FIRST_TOKEN or TOKENS.

@@ -92,7 +92,7 @@ class Turn:
     show_phases: bool = False
     streamed: bool = True
     # how it was stopped
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[Any] | None = None  # the flow's, once it runs
     cause: Cause | None = None
     caused_at: float = 0.0
     caused_in: str = ""
@@ -146,12 +146,13 @@ class Turn:
     # --- stopping ----------------------------------------------------------------------------------------------------
 
     def cancel(self, cause: Cause) -> bool:
-        """Stop everything, for `cause`; False when it is too late: it ended, was committed, or is being stopped."""
-        if self.cause is not None or self.committed or self.task is None or self.task.done():
+        """Stop everything, for `cause`; False when too late: it was committed, has failed, or is being stopped."""
+        if self.cause is not None or self.committed or self.error is not None:
             return False
         self.cause, self.caused_in = cause, self.where
         self.caused_at = asyncio.get_running_loop().time()
-        self.task.cancel()
+        if self.task is not None:
+            self.task.cancel()
         return True
 
     def mark_committed(self) -> None:

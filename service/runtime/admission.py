@@ -41,10 +41,10 @@ async def place(
     """
     held = None if always else gate.try_acquire(tenant, asyncio.current_task())
     if held is None:
+        if instead_of is not None:
+            instead_of.stop_clock(total=False)
         if on_wait is not None:
             await on_wait()
-        if instead_of is not None:
-            instead_of.stop_clock()
         held = await _wait(work, gate, tenant)
         if instead_of is not None:
             instead_of.start_clock()
@@ -61,4 +61,6 @@ async def _wait(work: Work, gate: Gate, tenant: str) -> Place:
                 tenant, asyncio.current_task()
             )
     except PhaseTimeout as timeout:
-        raise gate.refusal(tenant) from timeout
+        refusal = gate.refusal(tenant)
+        refusal.phase = timeout.phase
+        raise refusal from timeout

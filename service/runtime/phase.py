@@ -122,6 +122,8 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
             timeout = PhaseTimeout(*self._which())
             self._close("timeout", timeout)
             raise timeout from error
+        if isinstance(error, ForebayError) and error.phase is None:
+            error.phase = self._where
         self._close(self._outcome_of(error), error)
 
     # --- what a step may say -----------------------------------------------------------------------------------------
@@ -155,10 +157,14 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
         self._moving = inf
         self._alarm.move(min(self._base, self._total))
 
-    def stop_clock(self) -> None:
-        """Somebody else is slow: this phase's own limits stand still until `start_clock`."""
+    def stop_clock(self, *, total: bool = True) -> None:
+        """Somebody else is slow: this phase's own limits stand still until `start_clock`.
+
+        Args:
+            total: what is left of the whole applies all the same; not so while another phase keeps to it.
+        """
         self._stopped = self._loop.time()
-        self._alarm.move(self._total)
+        self._alarm.move(self._total if total else inf)
 
     def start_clock(self) -> None:
         """Go on, with as much as was left when the clock stopped."""
