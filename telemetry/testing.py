@@ -91,9 +91,8 @@ class Recorder(SpanProcessor):
         name = metric.name + suffix
         return [
             sample
-            for family in self._instruments.registry.collect()
+            for family in self._instruments.registry.restricted_registry([name]).collect()
             for sample in family.samples
-            if sample.name == name
         ]
 
 
