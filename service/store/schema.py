@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 
@@ -135,8 +136,7 @@ TOOL_CALLS = Table(
     "tool_calls",
     METADATA,
     Column("call_id", Text, primary_key=True),
-    # What makes a side effect happen at most once: claimed by inserting it.
-    Column("idempotency_key", Text, nullable=False, unique=True),
+    _text("idempotency_key"),
     Column("message_id", Text, nullable=False, index=True),
     _text("tenant_id"),
     _text("user_id"),
@@ -151,5 +151,21 @@ TOOL_CALLS = Table(
     _time("created_at"),
     _time("updated_at"),
     _time("expires_at", nullable=True),
+    # What makes a side effect happen at most once: claimed by inserting it.
+    UniqueConstraint("tenant_id", "user_id", "idempotency_key"),
     Index(None, "tenant_id", "state"),
+)
+
+ESCALATION_REVIEWS = Table(
+    "escalation_reviews",
+    METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    _text("review_id"),
+    _text("case_id"),
+    _text("reasons"),  # letters, separated by spaces
+    _text("opened_by"),
+    _time("opened_at"),
+    UniqueConstraint("tenant_id", "case_id"),
+    sqlite_with_rowid=False,
 )

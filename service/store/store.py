@@ -7,22 +7,24 @@ heartbeat. A driver's own error ends here: it is logged by its class and becomes
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from service.errors import ForebayError, PersistFailed
 from service.ports import Principal
-from service.store import keys, statements
+from service.store import keys, reviews, statements, tool_calls
 from service.store.process import is_running
-from service.store.values import Instance, MessageOwner, Process
+from service.store.values import Instance, MessageOwner, Process, Review
 from telemetry.catalogue import LOG_STATE_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from service.ports import Ending, Message, NewTurn
+    from service.ports import CallState, Ending, Message, NewCall, NewTurn, StoredCall
     from service.runtime.world import World
     from service.store.driver import Driver
     from service.store.statements import Operation
+    from service.store.tool_calls import Verdict
     from telemetry.observe import Observer
 
 T = TypeVar("T")
@@ -30,6 +32,7 @@ T = TypeVar("T")
 BEAT_EVERY = 2.0  # seconds between two heartbeats
 EXPIRED_AFTER = 10.0  # seconds without a heartbeat, after which an instance counts as dead
 MAX_MESSAGES = 1_000  # of one session in one answer, the newest
+MAX_PENDING = 200  # calls in one answer, the oldest
 
 
 class StateStore:
@@ -71,7 +74,12 @@ class StateStore:
 
     async def messages(self, tenant: str, user: str, session_id: str) -> Sequence[Message] | None:
         """Return the caller's session, oldest first, at most its newest 1,000; None if the caller has none such."""
-        return await self._read(statements.history(tenant, user, session_id, MAX_MESSAGES)) or None
+        found = await self._read(statements.history(tenant, user, session_id, MAX_MESSAGES))
+        if not found:
+            return None
+        answers = tuple(message.message_id for message in found if message.role == "assistant")
+        calls = await self._read(tool_calls.calls_of(tenant, user, answers))
+        return tuple(replace(message, tool_calls=calls.get(message.message_id, ())) for message in found)
 
     async def message_owner(self, message_id: str) -> MessageOwner | None:
         """Return whose message it is and how it stands; None if there is none. Not for a client's eyes unchecked."""
@@ -84,6 +92,52 @@ class StateStore:
     async def cancel_requests_for(self, instance_id: str) -> Sequence[str]:
         """Return the ids of the answers that this instance gives and is asked to stop."""
         return await self._read(statements.cancel_requests_for(instance_id))
+
+    # --- tool calls ---------------------------------------------------------------------------------------------------
+
+    async def claim_call(self, call: NewCall) -> StoredCall | None:
+        """Write the call, or begin one again that certainly did not happen; else return the earlier one as it is."""
+        return await self._write(tool_calls.claim(call))
+
+    async def call(self, call_id: str) -> StoredCall | None:
+        """Return a call as it stands; None if there is none."""
+        return await self._read(tool_calls.call(call_id))
+
+    async def advance_call(
+        self, call_id: str, before: Sequence[CallState], state: CallState, *, result: str | None = None, code: str = ""
+    ) -> bool:
+        """Move a call from one of the states `before` to `state`; return False if it was in none of them."""
+        return await self._write(tool_calls.advance(call_id, before, state, result, code, self._world.now()))
+
+    async def pending_calls(self, tenant: str) -> Sequence[StoredCall]:
+        """Return what waits for an approval in a tenant, at most its oldest 200."""
+        return await self._read(tool_calls.pending(tenant, self._world.now(), MAX_PENDING))
+
+    async def decide_call(self, call: StoredCall, *, approve: bool, who: str, digest: str = "") -> Verdict:
+        """Decide on a call that waits, as the user `who`; `digest`, unless empty, must be that of its arguments."""
+        state: CallState = "approved" if approve else "denied"
+        code = "" if approve else "forbidden"
+        now = self._world.now()
+        return await self._write(tool_calls.decide(call.call_id, call.tenant, state, code, who, digest, now))
+
+    async def decided_calls(self, call_ids: Sequence[str]) -> Sequence[str]:
+        """Return which of these calls wait for an approval no more."""
+        return await self._read(tool_calls.decided(call_ids))
+
+    async def settle_orphaned_calls(self) -> Sequence[tuple[str, str]]:
+        """Settle the calls that nobody works on any more; return id and tool of those that are now indeterminate."""
+        return await self._write(tool_calls.settle_orphans(self._world.now()))
+
+    async def open_review(self, tenant: str, key: str, case_id: str, reasons: Sequence[str], who: str) -> Review | None:
+        """Open an escalation review, or return the one that `key` opened; None if another is open on the case."""
+        review = Review(self._world.new_id("review"), case_id, tuple(reasons), who, self._world.now())
+        return await self._write(reviews.open_review(tenant, key, review))
+
+    async def review(self, tenant: str, key: str) -> Review | None:
+        """Return the escalation review that `key` opened; None for none."""
+        return await self._read(reviews.review_of(tenant, key))
+
+    # --- processes and keys -------------------------------------------------------------------------------------------
 
     async def beat(self, instance_id: str) -> None:
         """Say that this process serves as `instance_id`: at its start, and every `BEAT_EVERY` seconds."""

@@ -53,3 +53,14 @@ class StoredKey:
     user: str
     roles: frozenset[str]
     expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """An escalation review that was opened. `reasons` are letters of the policy; `opened_at` in Unix seconds."""
+
+    review_id: str
+    case_id: str
+    reasons: tuple[str, ...]
+    opened_by: str
+    opened_at: float

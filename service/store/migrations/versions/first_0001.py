@@ -1,4 +1,4 @@
-"""The first schema: tenants and keys, sessions and messages, instances, cancel requests, idempotency, tool calls."""
+"""The first schema: tenants, keys, sessions, messages, instances, cancel requests, idempotency, tool calls, reviews."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -72,12 +72,28 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("call_id", name="pk_tool_calls"),
-        sa.UniqueConstraint("idempotency_key", name="uq_tool_calls_idempotency_key"),
+        sa.UniqueConstraint(
+            "tenant_id", "user_id", "idempotency_key", name="uq_tool_calls_tenant_id_user_id_idempotency_key"
+        ),
     )
 
     op.create_index("ix_tool_calls_message_id", "tool_calls", ["message_id"])
 
     op.create_index("ix_tool_calls_tenant_id_state", "tool_calls", ["tenant_id", "state"])
+
+    op.create_table(
+        "escalation_reviews",
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("idempotency_key", sa.Text(), nullable=False),
+        sa.Column("review_id", sa.Text(), nullable=False),
+        sa.Column("case_id", sa.Text(), nullable=False),
+        sa.Column("reasons", sa.Text(), nullable=False),
+        sa.Column("opened_by", sa.Text(), nullable=False),
+        sa.Column("opened_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "idempotency_key", name="pk_escalation_reviews"),
+        sa.UniqueConstraint("tenant_id", "case_id", name="uq_escalation_reviews_tenant_id_case_id"),
+        sqlite_with_rowid=False,
+    )
 
     op.create_table(
         "api_keys",
