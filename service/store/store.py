@@ -20,7 +20,8 @@ from telemetry.catalogue import LOG_STATE_FAILED
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from service.ports import CallState, Ending, Message, NewCall, NewTurn, StoredCall
+    from service.calls import CallState, NewCall, StoredCall
+    from service.ports import Ending, Message, NewTurn
     from service.runtime.world import World
     from service.store.driver import Driver
     from service.store.statements import Operation

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from service.ports import CallState, NewCall, StoredCall
+from service.calls import CallState, NewCall, StoredCall
 from service.store.statements import Operation
 
 OPEN: tuple[CallState, ...] = ("awaiting_approval", "approved", "running")
