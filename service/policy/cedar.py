@@ -69,7 +69,7 @@ class CedarPolicy:
         self, path: Path | None = None, *, tools: Iterable[ToolFacts] = (), labels: Iterable[str] = LABELS
     ) -> None:
         self.labels = frozenset(labels)
-        self._tools = tuple(tools)
+        self._tools = {tool.name: tool for tool in tools}
         rules = load(path)
         self._permits = lru_cache(REMEMBERED)(lambda question: _ask(rules, question))
 
@@ -80,7 +80,7 @@ class CedarPolicy:
         return Scope(
             tenant=principal.tenant,
             labels=frozenset(label for label in self.labels if self._may_read(principal, label, frozenset({label}))),
-            tools=frozenset(tool.name for tool in self._tools if self._may_call(principal, tool)),
+            tools=frozenset(name for name in self._tools if self.may_call(principal, name)),
         )
 
     def allows(self, principal: Principal, action: str, *, tenant: str | None = None, **context: str) -> bool:
@@ -102,14 +102,20 @@ class CedarPolicy:
             principal, document.id, document.labels, document.tenant
         )
 
+    def may_call(self, principal: Principal, tool: str, resource: str = "") -> bool:
+        """Tell whether this tool may be called on `resource`, or at all; one that is not configured may not."""
+        facts = self._tools.get(tool)
+        if facts is None:
+            return False
+        about = frozenset({("resource", resource)} if resource else ())
+        side_effects = facts.side_effects
+        return self._permits(
+            _question(principal, "tool:call", "Tool", tool, principal.tenant, side_effects=side_effects, context=about)
+        )
+
     def _may_read(self, principal: Principal, name: str, labels: frozenset[str], tenant: str | None = None) -> bool:
         owner = principal.tenant if tenant is None else tenant
         return self._permits(_question(principal, "document:read", "Document", name, owner, labels=labels))
-
-    def _may_call(self, principal: Principal, tool: ToolFacts) -> bool:
-        return self._permits(
-            _question(principal, "tool:call", "Tool", tool.name, principal.tenant, side_effects=tool.side_effects)
-        )
 
 
 def _question(principal: Principal, action: str, kind: str, name: str, tenant: str, **facts: Any) -> _Question:
