@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from service.chat.parts import Chosen
     from service.chat.steps.finalize import Answer
     from service.errors import Cause, ForebayError
-    from service.ports import ChatMessage, Principal
+    from service.ports import Answered, Begun, ChatMessage, Once, Principal
     from service.runtime.phase import Total, phase
     from telemetry.observe import Observer, Span
 
@@ -77,6 +77,10 @@ class Turn:
     outbox: Outbox[Event]
     # who and what: known step by step
     ask: Ask | None = None
+    once: Once | None = None
+    run: int = 1  # how often this answer was begun: a key may begin it again
+    answered: Answered | None = None  # it was completed before: this is a replay
+    patience: float | None = None  # seconds: the client's own limit
     principal: Principal | None = None
     model: str = ""  # the label: an id of the configuration, never the request's words
     answer: Answer | None = None
@@ -101,6 +105,7 @@ class Turn:
     refusal: ForebayError | None = None
     # what it used
     degradations: list[str] = field(default_factory=list)
+    kept: list[tuple[int, Event]] = field(default_factory=list)  # for a replay, with how much text came before each
     text: list[str] = field(default_factory=list)
     tokens: Tokens = field(default_factory=Tokens)
     first_token_at: float | None = None  # written to the client
@@ -115,18 +120,28 @@ class Turn:
 
     def begin(self, ask: Ask, timeout: float | None) -> Ask:
         """Take in what is asked for, and the client's own limit, which can only shorten."""
-        self.ask, self.streamed = ask, ask.streamed
-        if timeout is not None and self.started + timeout < self.total.deadline:
-            self.total.deadline, self.total.limit = self.started + timeout, "client"
+        self.ask, self.streamed, self.patience = ask, ask.streamed, timeout
+        self._limit(self.plan.total)
         return ask
 
     def choose(self, chosen: Chosen) -> Chosen:
         """Take the model; one that needs longer than others brings a total of its own."""
         self.model = chosen.label
-        total = chosen.budgets.get("total")
-        if total is not None and self.total.limit != "client":
-            self.total.deadline = self.started + total
+        self._limit(chosen.budgets.get("total", self.plan.total))
         return chosen
+
+    def _limit(self, total: float) -> None:
+        """Set the deadline of the whole: `total` seconds after the start, or earlier if the client waits for less."""
+        if self.patience is not None and self.patience < total:
+            self.total.deadline, self.total.limit = self.started + self.patience, "client"
+        else:
+            self.total.deadline, self.total.limit = self.started + total, "total"
+
+    def begun_as(self, begun: Begun) -> None:
+        """Go on under the ids that the store knows it by; what was completed before cannot be cancelled any more."""
+        self.message_id, self.user_message_id, self.run = begun.message_id, begun.user_message_id, begun.run
+        self.answered = begun.answered
+        self.committed = begun.answered is not None
 
     def left(self) -> float:
         """Seconds that are left of the whole."""
@@ -169,6 +184,8 @@ class Turn:
 
     async def emit(self, event: Event) -> None:
         """Send `event`: waits while the queue is full."""
+        if event.kept and self.once is not None and self.answered is None:
+            self.kept.append((sum(map(len, self.text)), event))
         await self.outbox.put(event)
 
     async def emit_in(self, step: phase, event: Event) -> None:
@@ -187,7 +204,8 @@ class Turn:
 
     async def warn_waiting(self) -> None:
         """Say that the stream is quiet because all places of the model are taken."""
-        await self.emit(WarningEvent(code="waiting_for_model", message="All places of the model are in use"))
+        # Not by `emit`, which keeps it: that one waited is no part of the answer.
+        await self.outbox.put(WarningEvent(code="waiting_for_model", message="All places of the model are in use"))
 
     async def degrade(self, dependency: str, code: str, message: str) -> None:
         """Go on with less, and say so: to the client, in a metric, in the log."""

@@ -60,7 +60,7 @@ async def _attempt(turn: Turn, step: phase, chosen: Chosen, request: ModelReques
         Attr.ATTEMPT: request.attempt,
     }
     with turn.observer.span(f"chat {chosen.label}", kind="client", attributes=attributes) as span:
-        outcome = "cancelled"
+        outcome = "malformed"  # of whatever nobody foresaw
         try:
             reply = await _read(turn, step, chosen, request, span)
             outcome = "ok"
@@ -68,9 +68,10 @@ async def _attempt(turn: Turn, step: phase, chosen: Chosen, request: ModelReques
             outcome = failure.kind
             _note_failure(span, failure)
             raise
+        except asyncio.CancelledError:
+            outcome = _cut_short(turn, span)
+            raise
         finally:
-            if outcome == "cancelled":
-                span.set(Attr.OUTCOME, outcome)
             turn.observer.inc(PROVIDER_REQUESTS_TOTAL, chosen.provider, outcome)
     return reply
 
@@ -121,6 +122,15 @@ def _gather(turn: Turn, reply: Reply, calls: dict[int, ToolCallDelta], delta: ob
             calls[delta.index] = ToolCallDelta(
                 delta.index, delta.id or before.id, delta.name or before.name, before.arguments + delta.arguments
             )
+
+
+def _cut_short(turn: Turn, span: Span) -> str:
+    """Say why an attempt was ended by us: the turn was stopped, or the provider was too slow for a budget."""
+    if turn.cause is not None:
+        span.set(Attr.OUTCOME, "cancelled")
+        return "cancelled"
+    span.fail("timeout")
+    return "timeout"
 
 
 def _note_reply(turn: Turn, span: Span, reply: Reply) -> None:

@@ -74,7 +74,7 @@ class _Pulse:
 
     def _beat(self) -> None:
         now = self._loop.time()
-        if now - self.last >= self._seconds:
+        if now >= self.last + self._seconds:  # the sum that armed it: a difference may round to less
             self._turn.outbox.nudge()
             self.last = now
         self._handle = self._loop.call_at(self.last + self._seconds, self._beat)
