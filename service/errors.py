@@ -194,6 +194,13 @@ class ProviderRateLimited(ProviderFailure):
     code, status, title = Code.PROVIDER_RATE_LIMITED, 503, "The model's provider is at its limit"
 
 
+class ProviderUnavailable(ForebayError):
+    """A model's provider has failed so often of late that it is not asked."""
+
+    code, status, title, retryable = Code.PROVIDER_ERROR, 503, "The model's provider is not available", True
+    reason = Reason.PROVIDER_UNAVAILABLE
+
+
 class ContentFiltered(ForebayError):
     """The provider withheld the answer."""
 

@@ -52,6 +52,11 @@ class Alarm:
         self.expired = self._task.uncancel() <= self._before and kind is asyncio.CancelledError
         return self.expired
 
+    @property
+    def rang(self) -> bool:
+        """Whether it has cancelled the block, which may still be ending."""
+        return self._rang
+
     def move(self, when: float) -> None:
         """Ring at `when` instead; `inf` for never."""
         self.when = when

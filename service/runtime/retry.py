@@ -15,17 +15,8 @@ FIRST_PAUSE = 0.1  # seconds: the first pause is drawn from [0, 0.1), the next f
 LONGEST_PAUSE = 5.0
 
 
-def backoff(attempt: int, random: Random) -> float:
-    """Return the seconds to wait after `attempt`, counted from 1, has failed: exponential, with full jitter.
-
-    Drawing from the whole interval spreads those who failed together over it (M. Brooker, 'Exponential Backoff And
-    Jitter', AWS Architecture Blog, 2015).
-    """
-    return random.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)))
-
-
-class RetryBudget:
-    """How many retries the process may make: a fifth of its requests, and ten a second besides.
+class Retries:
+    """How the process retries, one for all that it asks: a fifth of its requests, and ten a second besides.
 
     After Finagle's RetryBudget (github.com/twitter/finagle): what was granted in the last ten seconds is never more
     than a share of the requests of those seconds and a reserve, which lets a quiet process retry at all. Time is cut
@@ -36,8 +27,17 @@ class RetryBudget:
     A_SECOND = 10
     WINDOW = 10  # seconds
 
-    def __init__(self) -> None:
+    def __init__(self, random: Random) -> None:
+        self._random = random
         self._slices = [(-1, 0, 0)] * self.WINDOW  # for each: its second, requests, retries
+
+    def pause(self, attempt: int) -> float:
+        """Return the seconds to wait after `attempt`, counted from 1, has failed: exponential, with full jitter.
+
+        Drawing from the whole interval spreads those who failed together over it (M. Brooker, 'Exponential Backoff And
+        Jitter', AWS Architecture Blog, 2015).
+        """
+        return self._random.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)))
 
     def request(self, now: float) -> None:
         """Count a request, however many attempts it will need."""

@@ -5,46 +5,45 @@ from collections import Counter
 
 import pytest
 
-from service.runtime.retry import FIRST_PAUSE, LONGEST_PAUSE, RetryBudget, backoff
+from service.runtime.retry import LONGEST_PAUSE, Retries
 
 
 @pytest.mark.parametrize(("attempt", "longest"), [(1, 0.1), (2, 0.2), (3, 0.4), (20, LONGEST_PAUSE)])
 def test_a_pause_is_drawn_from_all_that_is_shorter_than_its_double_of_the_one_before(attempt, longest):
-    chance = random.Random(1)
-    drawn = [backoff(attempt, chance) for _ in range(1000)]
+    retries = Retries(random.Random(1))
+    drawn = [retries.pause(attempt) for _ in range(1000)]
     assert 0 <= min(drawn) < 0.1 * longest
     assert 0.9 * longest < max(drawn) <= longest
-    assert FIRST_PAUSE == 0.1
 
 
-def granted(budget, now, asked=1000):
-    return sum(budget.take(now) for _ in range(asked))
+def granted(retries, now, asked=1000):
+    return sum(retries.take(now) for _ in range(asked))
 
 
 def test_a_quiet_process_may_retry_ten_times_a_second_and_as_often_at_once_as_ten_seconds_allow():
-    budget = RetryBudget()
-    assert granted(budget, 0.0) == 100
-    assert granted(budget, 9.9) == 0
-    assert granted(budget, 10.0) == 100
+    retries = Retries(random.Random(1))
+    assert granted(retries, 0.0) == 100
+    assert granted(retries, 9.9) == 0
+    assert granted(retries, 10.0) == 100
 
 
 def test_a_busy_process_may_retry_a_fifth_of_its_requests_besides():
-    budget = RetryBudget()
+    retries = Retries(random.Random(1))
     for request in range(1000):
-        budget.request(request / 1000)
-    assert granted(budget, 1.0) == 100 + 200
+        retries.request(request / 1000)
+    assert granted(retries, 1.0) == 100 + 200
 
 
 def test_requests_of_more_than_ten_seconds_ago_give_no_leave_any_more():
-    budget = RetryBudget()
+    retries = Retries(random.Random(1))
     for _ in range(1000):
-        budget.request(0.5)
-    assert granted(budget, 10.5) == 100
+        retries.request(0.5)
+    assert granted(retries, 10.5) == 100
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_no_retry_is_granted_beyond_what_the_last_ten_seconds_allow(seed):
-    chance, budget, now = random.Random(seed), RetryBudget(), 0.0
+    chance, budget, now = random.Random(seed), Retries(random.Random(seed)), 0.0
     requests, retries = Counter(), Counter()  # by the second: the budget counts whole ones
     for _ in range(5000):
         now += chance.expovariate(200)
