@@ -1,4 +1,4 @@
-"""What each tenant has used, in the memory of this process. `quota.py` asks.
+"""What each tenant has used, in the memory of this process: the `Quota` of a service that is one process.
 
 The package `limits` was tried for this and not taken: in memory it reads the machine's clock itself, so that it cannot
 be simulated, starts a task for each hit that walks over every key, and knows nothing of a reservation that is settled.
@@ -10,18 +10,17 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from service.errors import RateLimited, Reason
-from service.runtime.quota import DAY, Allowance, Amounts, Rules
+from service.runtime.quota import DAY, Allowance, Amounts, Charge, Rules, over_daily, over_rate, over_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class MemoryCounts:
+class MemoryQuota:
     """The counts of one process; they are gone with it.
 
     The rate is a moving window: the moments of the last requests are kept, so that it holds for any stretch of time,
-    and the time at which to come again is known exactly. A refused request counts for nothing.
+    and the time at which to come again is known exactly.
 
     Args:
         rules: what each tenant may use.
@@ -33,38 +32,50 @@ class MemoryCounts:
         self._now = now
         self._hits: dict[str, deque[float]] = {}
         self._used: dict[str, dict[str, float]] = {}
+        self._streams: dict[tuple[str, str], int] = {}
         self._day = 0
 
-    async def take(self, tenant: str, amounts: Amounts) -> Allowance | None:
-        """Count one request and reserve `amounts`, all or nothing; see `Counts.take`."""
+    async def admit(self, tenant: str, user: str, estimate: Amounts) -> Charge:
+        """Count a request and reserve what it is expected to use; see `Quota.admit`."""
         self._turn_the_page()
-        used = self._used.setdefault(tenant, dict.fromkeys(self._rules.daily, 0.0))
         moment = asyncio.get_running_loop().time()
-        hits = self._recent(tenant, moment)
-        if hits is not None and len(hits) == self._rules.requests:
-            raise over_rate(hits[0] + self._rules.period - moment)
+        before = self._allowance(tenant, moment)
+        if before is not None and before.remaining <= 0:
+            raise over_rate(before)
+        used = self._used.setdefault(tenant, dict.fromkeys(self._rules.daily, 0.0))
         for name, most in self._rules.daily.items():
-            if used[name] + amounts.get(name, 0.0) > most or used[name] >= most:
-                raise over_quota(name, self._now())
-        for name in used:
-            used[name] += amounts.get(name, 0.0)
-        if hits is None or self._rules.requests is None:
-            return None
-        hits.append(moment)
-        return Allowance(self._rules.requests, self._rules.requests - len(hits), hits[0] + self._rules.period - moment)
+            if used[name] + estimate.get(name, 0.0) > most or used[name] >= most:
+                raise over_daily(name, self._now(), before)
+        streams = self._streams.get((tenant, user), 0)
+        if self._rules.user_streams is not None and streams >= self._rules.user_streams:
+            raise over_streams(before)
 
-    def correct(self, tenant: str, day: int, difference: Amounts) -> None:
-        """Add to what was reserved on `day`; of a day that is over nothing is kept."""
-        self._turn_the_page()
-        used = self._used.get(tenant)
-        if day == self._day and used is not None:
-            for name, amount in difference.items():
-                used[name] += amount
+        for name in used:
+            used[name] += estimate.get(name, 0.0)
+        self._streams[tenant, user] = streams + 1
+        if before is not None:
+            self._hits[tenant].append(moment)
+        return Charge(self._allowance(tenant, moment), self._closing(tenant, user, estimate))
 
     def used(self, tenant: str) -> Amounts:
         """Return what the tenant has used and reserved today."""
         self._turn_the_page()
         return dict(self._used.get(tenant, {}))
+
+    def _closing(self, tenant: str, user: str, estimate: Amounts) -> Callable[[Amounts], None]:
+        day = self._day
+
+        def close(used: Amounts) -> None:
+            self._streams[tenant, user] -= 1
+            if not self._streams[tenant, user]:
+                del self._streams[tenant, user]
+            self._turn_the_page()
+            if day == self._day:  # of a day that is over nothing is kept
+                counted = self._used[tenant]
+                for name in counted:
+                    counted[name] += used.get(name, 0.0) - estimate.get(name, 0.0)
+
+        return close
 
     def _turn_the_page(self) -> None:
         today = int(self._now() // DAY)
@@ -72,21 +83,12 @@ class MemoryCounts:
             self._day = today
             self._used.clear()
 
-    def _recent(self, tenant: str, moment: float) -> deque[float] | None:
-        if self._rules.requests is None:
+    def _allowance(self, tenant: str, moment: float) -> Allowance | None:
+        """Return what is left of the tenant's rate; None if there is none."""
+        most, period = self._rules.requests, self._rules.period
+        if most is None:
             return None
         hits = self._hits.setdefault(tenant, deque())
-        while hits and hits[0] <= moment - self._rules.period:
+        while hits and hits[0] <= moment - period:
             hits.popleft()
-        return hits
-
-
-def over_rate(seconds: float) -> RateLimited:
-    """Return the error for a rate that allows the next request in `seconds`."""
-    return RateLimited("The rate limit of your tenant is reached", reason=Reason.RATE, retry_after=max(1.0, seconds))
-
-
-def over_quota(name: str, now: float) -> RateLimited:
-    """Return the error for a day's amount that is used up until midnight UTC; `now` is in Unix seconds."""
-    detail = f"The daily quota of your tenant is used up: {name}"
-    return RateLimited(detail, reason=Reason.QUOTA, retry_after=max(1.0, DAY - now % DAY))
+        return Allowance(most, most - len(hits), hits[0] + period - moment if hits else period)

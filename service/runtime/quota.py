@@ -1,8 +1,8 @@
 """How much over time: requests in a period, amounts of anything by the day, streams of one user at once.
 
 A gate bounds what runs at one moment; this bounds what a tenant uses up. Whoever decides at the door calls `admit`
-before anything is spent on a request, and whoever ends the request calls `settle` with what it really used. What has
-been counted is kept by a `Counts`, such as `counts.py`.
+before anything is spent on a request, and whoever ends the request calls `settle` with what it really used. Who has
+used how much is kept in the memory of one process (`counts.py`) or by all processes together (`shared_counts.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Rules:
     Attributes:
         requests: how many in any stretch of `period` seconds.
         daily: the most of each metered thing in a day.
-        user_streams: how many requests of one user may run at once, in this process.
+        user_streams: how many requests of one user may run at once.
     """
 
     requests: int | None = None
@@ -36,13 +36,16 @@ class Rules:
     daily: Amounts = field(default_factory=dict)
     user_streams: int | None = None
 
+    def __bool__(self) -> bool:
+        return self.requests is not None or bool(self.daily) or self.user_streams is not None
+
     def share(self, processes: int) -> Rules:
-        """Return what is left for each of `processes` that cannot see one another: at least one request a period."""
+        """Return what is left for each of `processes` that cannot see one another: at least one of what is counted."""
         return Rules(
             requests=None if self.requests is None else max(1, self.requests // processes),
             period=self.period,
             daily={name: most / processes for name, most in self.daily.items()},
-            user_streams=self.user_streams,
+            user_streams=None if self.user_streams is None else max(1, self.user_streams // processes),
         )
 
 
@@ -63,29 +66,20 @@ class Allowance:
         }
 
 
-class Counts(Protocol):
-    """Who has used how much."""
+class OverLimit(RateLimited):
+    """A rate or a quota is used up. `allowance`: what is left of the rate, if there is one."""
 
-    async def take(self, tenant: str, amounts: Amounts) -> Allowance | None:
-        """Count one request and reserve `amounts`, all or nothing; return what is left of the rate, if there is one.
-
-        Raises:
-            RateLimited: the rate (reason `rate`) or a day's amount (`quota`) is used up; `retry_after` says until when.
-        """
-        ...
-
-    def correct(self, tenant: str, day: int, difference: Amounts) -> None:
-        """Add to what was reserved on `day`, counted from 1970: negative where less was used. Never waits."""
-        ...
+    def __init__(self, detail: str, reason: Reason, retry_after: float, allowance: Allowance | None) -> None:
+        super().__init__(detail, reason=reason, retry_after=max(1.0, retry_after))
+        self.allowance = allowance
 
 
 class Charge:
     """What one request has reserved. `settle` ends it, exactly once, however the request ended."""
 
-    __slots__ = ("_close", "allowance", "reserved")
+    __slots__ = ("_close", "allowance")
 
-    def __init__(self, reserved: Amounts, allowance: Allowance | None, close: Callable[[Amounts], None]) -> None:
-        self.reserved = reserved
+    def __init__(self, allowance: Allowance | None, close: Callable[[Amounts], None]) -> None:
         self.allowance = allowance
         self._close: Callable[[Amounts], None] | None = close
 
@@ -96,50 +90,30 @@ class Charge:
             close(used)
 
 
-class Quota:
-    """Admits requests by `rules`.
-
-    Args:
-        rules: what each tenant may use.
-        counts: who has used how much.
-        now: the wall clock, in Unix seconds: it says which day it is.
-    """
-
-    def __init__(self, rules: Rules, counts: Counts, now: Callable[[], float]) -> None:
-        self._rules = rules
-        self._counts = counts
-        self._now = now
-        self._streams: dict[tuple[str, str], int] = {}
+class Quota(Protocol):
+    """Admits requests by the rules."""
 
     async def admit(self, tenant: str, user: str, estimate: Amounts) -> Charge:
-        """Count a request and reserve what it is expected to use.
+        """Count a request and reserve what it is expected to use, all or nothing: a refused one counts for nothing.
 
         Raises:
-            RateLimited: reason `rate` or `quota`.
+            OverLimit: the rate (reason `rate`), a day's amount or the user's streams (`quota`) are used up;
+                `retry_after` says until when.
         """
-        who = (tenant, user)
-        self._enter(who)
-        day = int(self._now() // DAY)
-        try:
-            allowance = await self._counts.take(tenant, estimate)
-        except BaseException:
-            self._leave(who)
-            raise
+        ...
 
-        def close(used: Amounts) -> None:
-            self._leave(who)
-            difference = {name: used.get(name, 0.0) - estimate.get(name, 0.0) for name in self._rules.daily}
-            self._counts.correct(tenant, day, difference)
 
-        return Charge(estimate, allowance, close)
+def over_rate(allowance: Allowance) -> OverLimit:
+    """Return the error for a rate that is used up."""
+    return OverLimit("The rate limit of your tenant is reached", Reason.RATE, allowance.reset, allowance)
 
-    def _enter(self, who: tuple[str, str]) -> None:
-        most, now = self._rules.user_streams, self._streams.get(who, 0)
-        if most is not None and now >= most:
-            raise RateLimited("Too many of your requests run at once", reason=Reason.QUOTA, retry_after=1.0)
-        self._streams[who] = now + 1
 
-    def _leave(self, who: tuple[str, str]) -> None:
-        self._streams[who] -= 1
-        if not self._streams[who]:
-            del self._streams[who]
+def over_daily(name: str, now: float, allowance: Allowance | None) -> OverLimit:
+    """Return the error for a day's amount that is used up until midnight UTC; `now` is in Unix seconds."""
+    detail = f"The daily quota of your tenant is used up: {name}"
+    return OverLimit(detail, Reason.QUOTA, DAY - now % DAY, allowance)
+
+
+def over_streams(allowance: Allowance | None) -> OverLimit:
+    """Return the error for a user who has as many streams as one may have; nobody knows when one of them ends."""
+    return OverLimit("Too many of your requests run at once", Reason.QUOTA, 1.0, allowance)
