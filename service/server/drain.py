@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Drain = Callable[[float], Awaitable[None]]
 """`await drain(seconds)`: refuse what is new, let open streams end within `seconds`, then end each with its terminal
-event, and return when none is left. It may be cancelled and called again with 0, when a second signal comes."""
+event, and return when none is left. At a second signal it is called again with 0, while the first call still waits."""
 
 _TICKS_PER_SECOND = 10  # uvicorn calls on_tick every 0.1 s
 _HURRY, _FORCE = 2, 3  # what the second and the third signal ask for
@@ -50,7 +50,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_seconds = drain_seconds
         self._on_started = on_started
         self._signals = 0
-        self._draining: asyncio.Task[None] | None = None
+        self._draining: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticks_per_sweep = max(1, round(limits.sweep_seconds * _TICKS_PER_SECOND))
 
@@ -81,13 +81,11 @@ class DrainingServer(uvicorn.Server):
 
     def _signalled(self) -> None:
         self._signals += 1
-        if self._draining is not None:
-            self._draining.cancel()
         if self._signals >= _FORCE:
             self.force_exit = self.should_exit = True
             return
         seconds = 0.0 if self._signals == _HURRY else self._drain_seconds
-        self._draining = asyncio.get_running_loop().create_task(self._wind_down(seconds), name="drain")
+        self._draining.add(asyncio.get_running_loop().create_task(self._wind_down(seconds), name="drain"))
 
     async def _wind_down(self, seconds: float) -> None:
         try:

@@ -46,7 +46,12 @@ class Serving:
     make_app: Callable[[], Application]
     drain_seconds: float
     limits: ServerLimits
-    trusted_proxies: Sequence[str] = ()
+    trusted_proxies: Sequence[str]
+
+    @property
+    def grace_seconds(self) -> float:
+        """From a worker's signal to its SIGKILL: the drain, the waits that follow it, and the lifespan's end."""
+        return self.drain_seconds + 6 * self.limits.cleanup_seconds
 
 
 def serve(
@@ -93,7 +98,7 @@ def serve(
     supervisor = Supervisor(
         target=_run_worker,
         arguments=[(serving, sockets) for sockets in listeners],
-        grace_seconds=drain_seconds + 3 * limits.cleanup_seconds,
+        grace_seconds=serving.grace_seconds,
         on_started=announce,
     )
     return supervisor.run()
@@ -175,7 +180,7 @@ def _listener(host: str, port: int, limits: ServerLimits, *, shared: bool = Fals
 def _run_worker(ready: Connection, serving: Serving, sockets: list[socket.socket]) -> None:
     """The life of one worker process."""
     os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
-    end_with_parent()
+    end_with_parent(serving.grace_seconds)
     _run_server(serving, sockets, partial(ready.send_bytes, b"up"))
 
 

@@ -139,8 +139,8 @@ class Supervisor:
             self._stop()
 
 
-def end_with_parent() -> None:
-    """In a worker: when the parent is gone, however it went, drain as if asked to."""
+def end_with_parent(grace_seconds: float) -> None:
+    """In a worker: when the parent is gone, however it went, drain as if asked to, and be gone after the grace."""
     parent = multiprocessing.parent_process()
     if parent is None:
         raise RuntimeError("not a worker")
@@ -148,6 +148,8 @@ def end_with_parent() -> None:
     def watch() -> None:
         wait([parent.sentinel])
         os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(grace_seconds)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 

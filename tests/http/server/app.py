@@ -8,6 +8,7 @@ import contextvars
 import os
 import queue
 import sys
+import threading
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
@@ -105,7 +106,14 @@ class App:
             await send({"type": "http.response.body", "body": b"event: error\n\n", "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
+            if b"deaf" in query:
+                await asyncio.sleep(0.3)  # a clean-up
             self.streams.discard(task)
+
+    async def hang(self, scope, receive, send) -> None:
+        """What must never happen: the event loop stands still."""
+        await self.answer(send, b"")
+        threading.Event().wait()
 
     async def flood(self, scope, receive, send) -> None:
         """Write for ever; a write that is not taken within a second ends the connection."""

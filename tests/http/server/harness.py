@@ -35,7 +35,7 @@ class Running:
     def __enter__(self) -> Self:
         self.app = App()
         started = threading.Event()
-        serving = Serving(make_app=self.app.application, drain_seconds=0, limits=self.limits)
+        serving = Serving(make_app=self.app.application, drain_seconds=0, limits=self.limits, trusted_proxies=())
         (self.sockets,) = listen("127.0.0.1", [0], 1, self.limits)
         self.address = self.sockets[0].getsockname()
         self.server = make_server(serving, started.set)

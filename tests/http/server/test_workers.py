@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.http.server.harness import Process, closed, eventually, is_readable
-from tests.http.server.test_drain import LAST, opened
+from tests.http.server.test_drain import LAST, opened, refuses
 
 WORKERS = ("--workers", "2", "--drain", "1")
 
@@ -63,8 +63,7 @@ def test_a_second_signal_reaches_the_workers():
         pids(server, port)
         clients = opened(server, port, 10)
         server.signal()
-        while server.get(port, "/readyz").status != 503:
-            pass
+        refuses(server, port)
         server.signal()
         assert all(LAST in closed(client) for client in clients)
         assert server.ended() == 0
@@ -78,8 +77,7 @@ def test_a_ctrl_c_is_one_signal_for_the_workers():
         pids(server, port)
         clients = opened(server, port, 10)
         server.interrupt()
-        while server.get(port, "/readyz").status != 503:
-            pass
+        refuses(server, port)
         assert not any(is_readable(client, 0.05) for client in clients)  # they have their 60 s
         server.interrupt()
         assert all(LAST in closed(client) for client in clients)
@@ -98,6 +96,24 @@ def test_workers_end_with_a_parent_that_was_killed():
         server.ended()
         assert LAST in closed(client)  # even then nobody is cut off
         client.close()
+        eventually(lambda: not any(alive(pid) for pid in workers))
+
+
+def test_a_worker_that_hangs_is_killed_when_its_time_is_over():
+    with Process("--workers", "2", "--drain", "0", "--cleanup", "0.1") as server:
+        port = server.port()
+        assert server.get(port, "/hang").status == 200
+        server.signal()
+        assert server.ended() == 1
+
+
+def test_even_a_worker_that_hangs_ends_with_its_parent():
+    with Process("--workers", "2", "--drain", "0", "--cleanup", "0.1") as server:
+        port = server.port()
+        workers = pids(server, port)
+        assert server.get(port, "/hang").status == 200
+        server.process.kill()
+        server.ended()
         eventually(lambda: not any(alive(pid) for pid in workers))
 
 
