@@ -75,15 +75,16 @@ class Client:
     async def send(self, message):
         """Take a piece of the response; one that has left takes everything in silence, as uvicorn does."""
         assert not self.ended, "something was sent after the end"
+        if message["type"] == "http.response.start":
+            if not self.left:
+                self.status = message["status"]
+                self.answer_headers = {k.decode(): v.decode() for k, v in message["headers"]}
+            return
         if self.stops_reading_after is not None and self.writes >= self.stops_reading_after:
             await self._closed.wait()
         elif self.pause:
             await self._closed_within(self.pause)
         if self.left:
-            return
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.answer_headers = {k.decode(): v.decode() for k, v in message["headers"]}
             return
         self.writes += 1
         self.raw += message["body"]

@@ -66,7 +66,7 @@ BUDGETS = Budgets(
 class House:
     """A service with everything real in it that can be real without threads."""
 
-    def __init__(self, seed=0, *, budgets=None, row=None, **habits):
+    def __init__(self, seed=0, *, budgets=None, row=None, queue=400, tenant_limit=200, **habits):
         self.world = virtual_world(seed)
         labels = LabelSets(
             models=("sim",),
@@ -84,7 +84,7 @@ class House:
         self.reranker = Slowly(InlineReranker())
         self.model = Watched(SimulatedModel("simulated"))
         self.gates = {
-            "requests": self._gate("requests", 200, queue=400, tenant_limit=200, tenant_queue=200),
+            "requests": self._gate("requests", 200, queue=queue, tenant_limit=tenant_limit, tenant_queue=200),
             "retrieval": self._gate("retrieval", 50),
             "rerank": self._gate("rerank", 4),
             "model": self._gate("model:simulated", 100),
@@ -212,7 +212,8 @@ class House:
         seen.assert_no_open_span()
         statuses = self.statuses()
         assert statuses.get("streaming", 0) <= len(self.parts.unsettled), "every turn that began was settled"
-        assert statuses.get("completed", 0) == self.requests("completed") + self.requests("degraded")
+        replayed = sum(line["replayed"] for line in seen.logged(rows.LOG_REQUEST))
+        assert statuses.get("completed", 0) + replayed == self.requests("completed") + self.requests("degraded")
         for client in self.clients:
             client.assert_sound()
 

@@ -23,7 +23,7 @@ class Slowly:
 
     def __getattr__(self, name):
         method = getattr(self._part, name)
-        if not inspect.iscoroutinefunction(method) or self.only not in (None, name):
+        if name == "close" or not inspect.iscoroutinefunction(method) or self.only not in (None, name):
             return method
 
         async def slowly(*args, **kwargs):
