@@ -8,17 +8,20 @@ from __future__ import annotations
 import asyncio
 import platform
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from service.api.build import ApiOptions, build_api, endpoints
+from service.api.build import build_api, count_refused, endpoints
+from service.api.edges import trusts_services
 from service.auth import Keys
 from service.chat.admittance import Admittance
 from service.chat.parts import Gates, Habits, Parts
-from service.errors import Cause, ForebayError
+from service.errors import Cause
 from service.policy.cedar import CedarPolicy
 from service.providers import local
+from service.readiness import Readiness
 from service.retrieval import corpus
 from service.retrieval.fts import FtsRetriever
 from service.retrieval.rerank import ProcessReranker
@@ -29,7 +32,7 @@ from service.runtime.world import real_world
 from service.server.run import Application
 from service.store import BEAT_EVERY, StateStore, migrate, open_store
 from service.store.tenants import tenants_of
-from service.translate import budgets_of, extra_bounds, show_budgets
+from service.translate import api_options, budgets_of, extra_bounds, show_budgets
 from service.upkeep import Upkeep
 from telemetry import catalogue as rows
 from telemetry.catalogue import LabelSets
@@ -37,7 +40,7 @@ from telemetry.loop import LoopLag, Watchdog
 from telemetry.setup import Options, Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp
     from uvicorn._types import ASGI3Application
@@ -50,6 +53,7 @@ RERANK_WORKERS = 1  # one process scores a list in about a millisecond: more wou
 INNER_QUEUE = 1000  # who waits for an inner place holds a request's place already: that bounds it
 CLEANUP_SECONDS = 4.0
 
+TOO_LARGE = (413, 431)
 
 def application(settings: Settings, environ: Mapping[str, str], demo_key: str | None) -> Application:
     """Return what the server runs, not yet open."""
@@ -71,6 +75,7 @@ class Service:
         self._default = settings.default_model or self._rows[0].models[0]
         self._budgets = budgets_of(settings.budgets)
         self._parts: Parts | None = None
+        self._options = api_options(settings, environ)
         self._admittance: Admittance | None = None
 
     async def open(self) -> ASGIApp:
@@ -101,7 +106,8 @@ class Service:
         )
         models.open(observer, self._provider_keys)
         closing.push_async_callback(models.close)
-        parts = self._parts = self._build_parts(observer, store, retriever, reranker, models, gates)
+        keys = Keys(store.authenticate)
+        parts = self._parts = self._build_parts(observer, store, retriever, reranker, models, gates, keys)
         upkeep = Upkeep(parts, store, gates.values(), BEAT_EVERY)
         await store.beat(parts.instance_id)
         await store.interrupt_orphans(self._world.now())
@@ -111,7 +117,9 @@ class Service:
         show_budgets(self._budgets, self._rows, observer)
         observer.set(rows.BUILD_INFO, 1, version("forebay"))
         observer.log(rows.LOG_STARTED, version=version("forebay"), environment=settings.environment)
-        return build_api(parts, store, telemetry, self._readiness, self._api_options())
+        trusts = trusts_services(keys) if settings.environment == "production" else None
+        readiness = self._readiness(store, models, telemetry)
+        return build_api(parts, store, telemetry, readiness, self._options, trusts=trusts)
 
     async def close(self) -> None:
         """Close what was opened, the last one first."""
@@ -136,11 +144,7 @@ class Service:
         known = (counted, method) in endpoints()
         observer = self._parts.observer
         observer.inc(rows.HTTP_RESPONSES_TOTAL, *((counted, method) if known else ("other", "other")), str(status))
-        if known and method == "POST" and counted in rows.COUNTED_ROUTES:
-            reason = {413: "too_large", 431: "too_large"}.get(status, "invalid")
-            observer.inc(rows.REQUESTS_STARTED_TOTAL, counted)
-            observer.inc(rows.REQUESTS_TOTAL, counted, "rejected")
-            observer.inc(rows.REJECTIONS_TOTAL, counted, reason)
+        count_refused(observer, method, counted, "too_large" if status in TOO_LARGE else "invalid")
         return ""
 
     def _watch_the_loop(self, observer: Observer) -> None:
@@ -216,9 +220,10 @@ class Service:
         policy_path = settings.policy.path
         self._admittance = Admittance(gates["requests"], settings.limits.queue_wait_ms / 1e3)
         return Parts(
+        keys: Keys,
             world=self._world,
             observer=observer,
-            authenticate=Keys(store.authenticate).authenticate,
+            authenticate=keys.authenticate,
             policy=CedarPolicy(Path(policy_path) if policy_path else None),
             store=store,
             retriever=retriever,
@@ -237,26 +242,10 @@ class Service:
             admit=self._admittance.admit,
         )
 
-    def _api_options(self) -> ApiOptions:
-        server = self._settings.server
-        token = self._environ.get(server.metrics_token_env) if server.metrics_token_env else None
-        if server.metrics_token_file:
-            token = Path(server.metrics_token_file).read_text(encoding="utf-8").strip()
-        return ApiOptions(
-            version=version("forebay"),
-            docs=self._settings.serves_docs,
-            metrics_token=token,
-            openai_retrieval=self._settings.openai.retrieval,
-            trusts=None,
-        )
-
-    async def _readiness(self) -> tuple[int, dict[str, Any]]:
-        """Return the status and facts of /readyz."""
-        assert self._parts is not None  # noqa: S101  (types: it is asked through the application)
-        if self._admittance is not None and self._admittance.draining:
-            return 503, {"status": "draining"}
-        try:
-            await self._parts.store.history("", "", "", 1)
-        except ForebayError:
-            return 503, {"status": "unavailable", "state": "the database does not answer"}
-        return 200, {"status": "ready"}
+    def _readiness(self, store: StateStore, models: Routes, telemetry: Telemetry) -> Readiness:
+        """Return what /readyz asks. A model that this machine cannot run has no row here, and has failed."""
+        facts: dict[str, Callable[[], str]] = {"telemetry": lambda: telemetry.collector}
+        for row in self._settings.providers:
+            if row.kind == "local":
+                facts[f"model:{row.name}"] = partial(models.life_of, row.name)
+        return Readiness(store, lambda: self._admittance is not None and self._admittance.draining, facts)

@@ -44,12 +44,13 @@ class Keys:
         self._believed: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
-    async def authenticate(self, authorization: str | None, address: str) -> Principal:
+    async def authenticate(self, authorization: str | None, address: str, *, charge: bool = True) -> Principal:
         """Return whose key is in the header.
 
         Args:
             authorization: the value of the Authorization header, if there is one.
             address: the peer's address, whose failures are counted.
+            charge: whether a wrong key is held against the address: not when it will be asked for once more.
 
         Raises:
             Unauthenticated: without a key, or with one that is unknown, expired or revoked.
@@ -68,7 +69,8 @@ class Keys:
         principal = await self._lookup(key)
         if principal is None:
             self._believed.pop(digest, None)
-            self._note_failure(address, now)
+            if charge:
+                self._note_failure(address, now)
             raise Unauthenticated
         self._believe(digest, principal, now + BELIEVED_SECONDS)
         return principal

@@ -1,4 +1,7 @@
-"""The command line: `forebay serve`, `key create`, `key revoke`, `migrate`, `doctor`."""
+"""The command line: `forebay serve`, `key create`, `key revoke`, `migrate`, `doctor`.
+
+What a person can put right is told in one clear line, never as a traceback.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import click
 from service import settings as configuration
 from service.app import application
 from service.auth import demo_key
+from service.doctor import Fault, before_start, examine
 from service.errors import ForebayError
 from service.providers import local
 from service.runtime.world import real_world
@@ -21,7 +25,6 @@ from service.server.limits import ServerLimits
 from service.server.run import serve as run_server
 from service.settings_errors import SettingsError
 from service.settings_groups import SECONDS_PER
-from service.store import migrate as migrate_state
 from service.store import open_store
 from telemetry.catalogue import LabelSets
 from telemetry.setup import Options, Telemetry
@@ -48,6 +51,8 @@ def _settings(config: Path | None, data_dir: Path | None) -> Settings:
         return configuration.load(config, data_dir, os.environ)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or config}: {error.strerror}") from None
 
 
 _config = click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file with the settings.")
@@ -58,32 +63,49 @@ _data_dir = click.option("--data-dir", type=click.Path(path_type=Path, file_okay
 @_config
 @_data_dir
 @click.option("--host", help="Address to listen on.")
-@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 takes a free one.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
 def serve(config: Path | None, data_dir: Path | None, host: str | None, port: int | None, workers: int) -> None:
     """Serve until SIGTERM or SIGINT; open streams are told before anything is closed."""
     settings = _settings(config, data_dir)
-    given = settings.server
-    key = demo_key(settings.data_folder, os.environ) if settings.has_demo_key else None
-    address = host or given.host
-    if workers > 1:
-        share_metrics(settings.data_folder / "metrics")  # before any of them is started
-    code = run_server(
-        partial(application, settings, dict(os.environ), key),
-        host=address,
-        port=given.port if port is None else port,
-        ops_port=given.ops_port,
-        workers=workers,
-        drain_seconds=given.drain_seconds,
-        limits=ServerLimits(body_bytes=given.max_body_bytes),
-        on_started=partial(_greet, settings, address, key),
-    )
+    said = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    given = settings.server.model_copy(update=said)
+    settings = settings.model_copy(update={"server": given})
+    key = _prepared(settings, workers)
+    try:
+        code = run_server(
+            partial(application, settings, dict(os.environ), key),
+            host=given.host,
+            port=given.port,
+            ops_port=given.own_ops_port,
+            workers=workers,
+            drain_seconds=given.drain_seconds,
+            limits=ServerLimits(body_bytes=given.max_body_bytes),
+            on_started=partial(_greet, settings, key),
+        )
+    except OSError as error:
+        ports = f"port {given.port}" + (f" and {given.own_ops_port}" if given.own_ops_port else "")
+        what = f"Cannot listen on {given.host}, {ports}: {error.strerror}"
+        raise click.ClickException(f"{what}. Another one can be given with --port.") from None
     sys.exit(code)
 
 
-def _greet(settings: Settings, host: str, key: str | None, port: int) -> None:
+def _prepared(settings: Settings, workers: int) -> str | None:
+    """Refuse a start that would fail; return the demo key if there is one."""
+    try:
+        before_start(settings, os.environ)
+        if workers > 1:
+            share_metrics(settings.data_folder / "metrics")  # before any of them is started
+        return demo_key(settings.data_folder, os.environ) if settings.has_demo_key else None
+    except Fault as fault:
+        raise click.ClickException(str(fault)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+
+
+def _greet(settings: Settings, key: str | None, port: int) -> None:
     """Tell a person at a terminal how to go on. The key is for the terminal only: it goes to no log."""
-    base = f"http://{host}:{port}"
+    base = f"http://{settings.server.host}:{port}"
     lines = [f"Forebay serves on {base}"]
     if any(row.kind == "local" for row in settings.providers) and (reason := local.available()):
         lines.append(f"The local model is not available here ({reason}): the simulated one answers.")
@@ -155,11 +177,29 @@ def _with_store(config: Path | None, data_dir: Path | None, work: Callable[[Stat
         raise click.ClickException(error.detail) from None
 
 
+async def _nothing_more(_store: StateStore) -> None:
+    """Opening it has brought it up to date."""
+
+
 @main.command()
 @_config
 @_data_dir
 def migrate(config: Path | None, data_dir: Path | None) -> None:
     """Bring the state database up to date."""
-    settings = _settings(config, data_dir)
-    migrate_state(settings.database_url)
+    _with_store(config, data_dir, _nothing_more)
     click.echo("The state database is up to date.")
+
+
+@main.command()
+@_config
+@_data_dir
+def doctor(config: Path | None, data_dir: Path | None) -> None:
+    """Check the settings, ask every dependency whether it is there, and say what to do if it is not."""
+    settings = _settings(config, data_dir)
+    click.echo(f"ok      settings: {settings.environment}")
+    findings = asyncio.run(examine(settings, os.environ))
+    for finding in findings:
+        click.echo(f"{'ok    ' if finding.ok else 'failed'}  {finding.what}: {finding.says}")
+        if not finding.ok:
+            click.echo(f"        → {finding.todo}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)

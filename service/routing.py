@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.chat.parts import Chosen
 from service.ports import ChatMessage, ModelRequest
+from service.providers.local import LocalModel
 from service.providers.prompt import assemble
 from service.providers.registry import Means, build, resolve
 from service.providers.rows import Price, ProviderRow
 from service.runtime.gate import Gate
+from service.settings import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,9 +57,8 @@ def row_of(given: ProviderSettings) -> ProviderRow:
 
 def key_of(given: ProviderSettings, environ: Mapping[str, str]) -> str:
     """Return the provider's key from the variable or the file that the settings name; "" for none."""
-    if given.api_key_file:
-        return Path(given.api_key_file).read_text(encoding="utf-8").strip()
-    return environ.get(given.api_key_env, "") if given.api_key_env else ""
+    secret = read_secret(given.api_key_env, given.api_key_file, environ)
+    return secret.get_secret_value() if secret else ""
 
 
 class Routes:
@@ -105,6 +105,11 @@ class Routes:
     def labels(self) -> tuple[str, ...]:
         """Every model id as written in the settings."""
         return tuple(dict.fromkeys(model for row in self._rows for model in row.models))
+
+    def life_of(self, name: str) -> str:
+        """Return how the model of a row is that runs beside this process: starting, ready or failed."""
+        model = self._models.get(name)
+        return model.state if isinstance(model, LocalModel) and model.state != "given_up" else "failed"
 
     async def close(self) -> None:
         """Free what the providers hold."""

@@ -118,8 +118,7 @@ class Settings(BaseSettings):
     def metrics_are_guarded(self) -> bool:
         """Whether /metrics has a token or a port of its own."""
         server = self.server
-        own_port = server.ops_port is not None and server.ops_port != server.port
-        return own_port or bool(server.metrics_token_env or server.metrics_token_file)
+        return server.own_ops_port is not None or bool(server.metrics_token_env or server.metrics_token_file)
 
     def _in_development_unless(self, said: bool | None) -> bool:  # noqa: FBT001 -- the setting itself
         return self.environment == "development" if said is None else said

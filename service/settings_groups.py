@@ -52,8 +52,8 @@ class ServerSettings(Group):
     """Address to listen on. Loopback, so that nothing is exposed before somebody says so."""
     port: Port = 8080
     """0 takes any free port."""
-    ops_port: Port | None = None
-    """Port for /healthz, /readyz and /metrics alone; none: they are served on `port`."""
+    ops_port: int | None = Field(default=None, ge=1, le=65_535)
+    """Port for /healthz, /readyz and /metrics alone; none, or the same: they are served on `port`."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=1024**3)
     """Bytes; a larger body is refused with 413 before it is read."""
     metrics_token_env: VariableName = ""
@@ -70,6 +70,11 @@ class ServerSettings(Group):
     """Serve the playground at /; unset: in development only."""
     docs: bool | None = None
     """Serve /docs and /openapi.json; unset: in development only."""
+
+    @property
+    def own_ops_port(self) -> int | None:
+        """The port for operations, if it is one of its own."""
+        return None if self.ops_port == self.port else self.ops_port
 
 
 class BudgetSettings(Group):
@@ -183,6 +188,8 @@ class TelemetrySettings(Group):
 
     otlp_endpoint: str = Field(default="", pattern=r"^$|^https?://\S+$")
     """Base address of an OTLP/HTTP collector, /v1/traces is appended; unset: spans are made but not sent."""
+    trace_url: str = Field(default="", pattern=r"^$|^https?://\S*\{trace_id\}\S*$")
+    """Where a person looks at a trace, with `{trace_id}` in it: the playground links to it; unset: it shows the id."""
     sample_ratio: float = Field(default=1.0, ge=0, le=1)
     """Share of the traces that are sent, from 0 to 1."""
     capture_content: bool = False

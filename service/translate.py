@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from service.api.build import ApiOptions
 from service.chat.turn import Budgets
+from service.settings import read_secret
 from telemetry import catalogue as rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from service.providers.rows import ProviderRow
+    from service.settings import Settings
     from service.settings_groups import BudgetSettings
     from telemetry.catalogue import Metric
     from telemetry.observe import Observer
@@ -71,3 +75,20 @@ def show_budgets(budgets: Budgets, providers: Sequence[ProviderRow], observer: O
         for model in row.models:
             for limit, seconds in limits.items():
                 observer.set(rows.MODEL_BUDGET_SECONDS, seconds, model, limit)
+
+
+def api_options(settings: Settings, environ: Mapping[str, str]) -> ApiOptions:
+    """Return what the settings say of the routes; raise SettingsError if the metrics' token cannot be read."""
+    server = settings.server
+    token = read_secret(server.metrics_token_env, server.metrics_token_file, environ)
+    return ApiOptions(
+        version=version("forebay"),
+        docs=settings.serves_docs,
+        playground=settings.serves_playground,
+        metrics_token=token.get_secret_value() if token else None,
+        openai_retrieval=settings.openai.retrieval,
+        hosts=server.allowed_hosts,
+        cors_origins=server.cors_origins,
+        ops_port=server.own_ops_port,
+        trace_url=settings.telemetry.trace_url,
+    )

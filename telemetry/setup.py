@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Literal, TextIO
 
 from telemetry import exposition, workers
 from telemetry.catalogue import (
@@ -20,6 +20,9 @@ from telemetry.instruments import Instruments
 from telemetry.logs import Format, Logger, Logging, configure
 from telemetry.observe import Observer
 from telemetry.tracing import Tracing, open_tracing, otlp_exporter
+
+Collector = Literal["off", "ready", "failed"]
+"""How the way to the collector is: `off` if none is configured, `failed` from a failed sending to the next good one."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Telemetry:
         self._logging: Logging = configure(
             options.log_format, stream=stream, capture_content=options.capture_content, on_dropped=self._line_dropped
         )
+        self.collector: Collector = "ready" if options.otlp_endpoint else "off"
         self._instruments = Instruments(
             options.label_sets, extra_bounds=options.extra_bounds, refuse=_Refusals(self._logging.logger)
         )
@@ -80,6 +84,7 @@ class Telemetry:
         self.observer.inc(TELEMETRY_LOG_LINES_DROPPED_TOTAL)
 
     def _collector_reached(self, reached: bool) -> None:  # noqa: FBT001  # called by position, from the export thread
+        self.collector = "ready" if reached else "failed"
         self.observer.log(LOG_TELEMETRY_REACHABLE if reached else LOG_TELEMETRY_UNREACHABLE)
 
 

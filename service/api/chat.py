@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from service.api.openapi import refusals, streams, takes
 from service.api.problem import problem
 from service.api.turn_response import TurnResponse
 from service.chat.events import EVENTS, KEEP_ALIVE, encode_all
@@ -116,16 +117,13 @@ def timeout_of(wire: Wire) -> float | None:
 
 router = APIRouter()
 
-_SCHEMAS = {event.type: event.model_json_schema(ref_template="#/components/schemas/{model}") for event in EVENTS}
-
-
 @router.post(
     ROUTE,
     summary="One chat turn, answered as server-sent events",
-    openapi_extra={
-        "requestBody": {"required": True, "content": {"application/json": {"schema": ChatBody.model_json_schema()}}}
-    },
-    responses={200: {"content": {"text/event-stream": {"schema": {"oneOf": list(_SCHEMAS.values())}}}}},
+    status_code=200,
+    response_class=TurnResponse,
+    openapi_extra=takes(ChatBody),
+    responses={200: streams("ChatEvent", EVENTS), **refusals(403, 404, 409, 504)},
 )
 async def chat_stream(request: Request) -> TurnResponse:
     """Answer one message of a session; the events are described in the schema."""

@@ -24,7 +24,10 @@ NOT_FOUND = 404
 
 
 class Responses:
-    """Counts every response by route, method and status, and gives it the trace id as `X-Request-Id`. Pure ASGI."""
+    """Counts every response by route, method and status, and gives it the trace id as `X-Request-Id`. Pure ASGI.
+
+    The last border too: what nobody foresaw becomes a 500 whose words are ours, and goes no further.
+    """
 
     def __init__(self, app: ASGIApp, observer: Observer) -> None:
         self._app, self._observer = app, observer
@@ -34,9 +37,12 @@ class Responses:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        started = False
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
+                nonlocal started
+                started = True
                 route = getattr(scope.get("route"), "path", "other")
                 method = scope["method"] if route != "other" else "other"
                 self._observer.inc(HTTP_RESPONSES_TOTAL, route, method, str(message["status"]))
@@ -44,21 +50,32 @@ class Responses:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
-        await self._app(scope, receive, watched)
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            self._observer.log(LOG_BUG, exc_info=error)
+            if started:
+                raise  # the server cuts the connection: a body that is not whole must not look so
+            await answer(scope["path"], Internal(), self._observer.current().trace_id)(scope, receive, watched)
+
+
+def answer(path: str, error: ForebayError, trace_id: str) -> Response:
+    """Return an error as the clients of `path` read it: a problem, or OpenAI's shape."""
+    status, headers, body = problem(error, trace_id)
+    if path.startswith("/v1/"):
+        body = msgspec.json.encode(error_body(error))
+        about = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        headers = [*about, *(pair for pair in headers if pair[0] not in (b"content-type", b"content-length"))]
+    response = Response(body, status_code=status)
+    response.raw_headers[:] = headers
+    return response
 
 
 def answer_errors(app: FastAPI, observer: Observer) -> None:
     """Let every error of a route become a problem of ours, and nothing of an exception's words reach a client."""
 
     def respond(request: Request, error: ForebayError) -> Response:
-        status, headers, body = problem(error, observer.current().trace_id)
-        if request.url.path.startswith("/v1/"):
-            body = msgspec.json.encode(error_body(error))
-            headers = [pair for pair in headers if pair[0] != b"content-length"]
-            headers.append((b"content-length", b"%d" % len(body)))
-        response = Response(body, status_code=status)
-        response.raw_headers[:] = headers
-        return response
+        return answer(request.url.path, error, observer.current().trace_id)
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, ForebayError)  # noqa: S101  (types: registered for it)
@@ -73,13 +90,10 @@ def answer_errors(app: FastAPI, observer: Observer) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101  (types: registered for it)
         if error.status_code == NOT_FOUND:
             return respond(request, NotFound("No such route"))
-        return respond(request, InvalidRequest("Not understood", status=error.status_code))
-
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        observer.log(LOG_BUG, exc_info=error)
-        return respond(request, Internal())
+        response = respond(request, InvalidRequest("Not understood", status=error.status_code))
+        response.headers.update(error.headers or {})  # such as the methods that are allowed
+        return response
 
     app.add_exception_handler(ForebayError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, unforeseen)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from service.api.chat import SSE_HEADERS, SessionId, timeout_of
 from service.api.openai_shapes import CompletionBody, error_body
 from service.api.problem import RETRY_STATUSES, problem
+from service.api.openapi import refusals, takes
 from service.api.sessions import caller
 from service.api.turn_response import TurnResponse
 from service.chat.events import KEEP_ALIVE, ClientToolCalls, Error, MessageCompleted, MessageStart, TokenDelta
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 ROUTE = "/v1/chat/completions"
 OK = 200
 LONGEST_QUESTION = 32_000  # characters of the last message that are kept as the question and the session's text
+ANSWER = {
+    "description": "A `chat.completion`; with `stream` a stream of `chat.completion.chunk`, ended by `[DONE]`.",
+    "content": {
+        "application/json": {"schema": {"type": "object"}},
+        "text/event-stream": {"itemSchema": {"type": "object", "properties": {"data": {"type": "string"}}}},
+    },
+}
 _json = msgspec.json.encode
 
 
@@ -200,7 +208,14 @@ def _error_of(event: Error) -> dict[str, Any]:
 router = APIRouter(prefix="/v1")
 
 
-@router.post("/chat/completions", summary="OpenAI's chat completions, streamed or not")
+@router.post(
+    "/chat/completions",
+    summary="OpenAI's chat completions, streamed or not",
+    status_code=200,
+    response_class=TurnResponse,
+    openapi_extra=takes(CompletionBody),
+    responses={200: ANSWER, **refusals(403, 404, 409, 502, 504)},
+)
 async def chat_completions(request: Request) -> TurnResponse:
     """Answer as OpenAI's API does; what is refused or fails is told in its shape."""
     state = request.app.state

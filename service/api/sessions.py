@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 
+from service.api.openapi import refusals
 from service.errors import Cause, Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ async def caller(request: Request) -> Principal:
     return who
 
 
-@router.get("/sessions/{session_id}/messages")
+@router.get("/sessions/{session_id}/messages", summary="What was said in a session", responses=refusals(404))
 async def messages(request: Request, session_id: str) -> dict[str, Any]:
     """Return the caller's session, oldest message first; another's looks like none."""
     who = await caller(request)
@@ -43,7 +44,12 @@ def _shown(message: Message) -> dict[str, Any]:
     }
 
 
-@router.post("/messages/{message_id}/cancel", status_code=202)
+@router.post(
+    "/messages/{message_id}/cancel",
+    summary="Stop a running answer from another connection",
+    status_code=202,
+    responses=refusals(404, 409),
+)
 async def cancel(request: Request, message_id: str) -> dict[str, str]:
     """Stop a running answer, in whichever process it runs; its stream ends with `error` `cancelled`."""
     who = await caller(request)
