@@ -12,7 +12,7 @@ from pathlib import Path
 from service.errors import RetrievalFailed
 from service.ports import Document, Scope
 from service.retrieval.index import Index
-from service.retrieval.lending import Lending
+from service.runtime.lending import Lending
 
 # What a document or a question of a caller can make SQLite raise; a lone surrogate is no text for it.
 _FAILURES = (sqlite3.Error, UnicodeError)
@@ -28,8 +28,10 @@ class FtsRetriever:
 
     def __init__(self, path: Path, *, readers: int = 2) -> None:
         self.readers = readers
-        self._reading = Lending(lambda: Index.open(path, read_only=True), size=readers, name="index-reader")
-        self._writing = Lending(lambda: Index.open(path), size=1, name="index-writer")
+        self._reading = Lending(
+            lambda: Index.open(path, read_only=True), size=readers, name="index-reader", refusal=RetrievalFailed
+        )
+        self._writing = Lending(lambda: Index.open(path), size=1, name="index-writer", refusal=RetrievalFailed)
 
     async def open(self) -> None:
         """Make the file if needed and open every connection; raise RetrievalFailed."""

@@ -1,8 +1,9 @@
 """A few blocking things (a database connection, a child process) lent to one coroutine at a time, each use in a thread.
 
-The index and the reranker block, so neither may run in the event loop. A waiter that is cancelled leaves at once: the
-thing is interrupted, and it comes back only when its thread has ended. What failed or was interrupted is replaced, so
-nobody inherits a connection in an unknown state or an interruption that was meant for another.
+The index, the reranker and the checking of schemas block, so none of them may run in the event loop. A waiter that is
+cancelled leaves at once: the thing is interrupted, and it comes back only when its thread has ended. What failed or was
+interrupted is replaced, so nobody inherits a connection in an unknown state or an interruption that was meant for
+another.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
-from service.errors import RetrievalFailed
+from service.errors import ForebayError
 
 CLOSING_SECONDS = 2.0
 """How long `close` waits for uses that were interrupted: both a query and a process end within milliseconds."""
@@ -41,11 +42,19 @@ class _Slot(Generic[L]):
 
 
 class Lending(Generic[L]):
-    """At most `size` things, opened by `open_one`, which runs in a thread."""
+    """At most `size` things, opened by `open_one`, which runs in a thread.
 
-    def __init__(self, open_one: Callable[[], L], *, size: int, name: str) -> None:
+    Args:
+        open_one: opens one.
+        size: how many there may be.
+        name: of the threads.
+        refusal: the error for whoever comes when everything is closed.
+    """
+
+    def __init__(self, open_one: Callable[[], L], *, size: int, name: str, refusal: type[ForebayError]) -> None:
         self.size = size
         self._open_one = open_one
+        self._refusal = refusal
         self._closed = False
         self._slots = [_Slot[L]() for _ in range(size)]
         self._idle: asyncio.Queue[_Slot[L]] = asyncio.Queue()
@@ -57,15 +66,15 @@ class Lending(Generic[L]):
         """Return `work(thing)`, done in a thread; wait for a thing that is free.
 
         Raises:
-            RetrievalFailed: everything is closed.
+            ForebayError: everything is closed.
             Exception: whatever `work` or the opening raised; the thing is replaced.
         """
         slot = await self._idle.get()
         if self._closed:
             self._idle.put_nowait(slot)  # for the next who waits
-            raise RetrievalFailed
+            raise self._refusal
         slot.left = False
-        job = asyncio.get_running_loop().run_in_executor(self._threads, _work, slot, self._open_one, work)
+        job = asyncio.get_running_loop().run_in_executor(self._threads, self._work, slot, work)
         try:
             result = await asyncio.shield(job)
         except BaseException:
@@ -97,6 +106,14 @@ class Lending(Generic[L]):
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._idle.put_nowait(_Slot())  # whoever still waits is told
 
+    def _work(self, slot: _Slot[L], work: Callable[[L], R]) -> R:
+        """Run in a thread."""
+        if slot.thing is None:
+            slot.thing = self._open_one()
+        if slot.left:  # while it was being opened there was nothing to interrupt
+            raise self._refusal
+        return work(slot.thing)
+
     def _replace(self, slot: _Slot[L], done: asyncio.Future[R]) -> None:
         if not done.cancelled():
             done.exception()  # its waiter may have left: seen here, or asyncio reports it as never retrieved
@@ -114,14 +131,6 @@ def _interrupt(slot: _Slot[L]) -> None:
 
 
 # --- in a thread --------------------------------------------------------------------------------------------------
-
-
-def _work(slot: _Slot[L], open_one: Callable[[], L], work: Callable[[L], R]) -> R:
-    if slot.thing is None:
-        slot.thing = open_one()
-    if slot.left:  # while it was being opened there was nothing to interrupt
-        raise RetrievalFailed
-    return work(slot.thing)
 
 
 def _renew(slot: _Slot[L], open_one: Callable[[], L]) -> None:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from service.errors import RetrievalFailed
-from service.retrieval.lending import Lending
+from service.runtime.lending import Lending
 
 SOON = 10.0
 
@@ -51,7 +51,7 @@ def fresh_numbers():
 
 def lending(script, size=1, open_one=Thing):
     async def main():
-        lent = Lending(open_one, size=size, name="test")
+        lent = Lending(open_one, size=size, name="test", refusal=RetrievalFailed)
         try:
             return await asyncio.wait_for(script(lent), SOON)
         finally:
