@@ -52,8 +52,8 @@ RETRIEVAL_PLACES = 50
 RERANK_WORKERS = 1  # one process scores a list in about a millisecond: more would only wait for the same core
 INNER_QUEUE = 1000  # who waits for an inner place holds a request's place already: that bounds it
 CLEANUP_SECONDS = 4.0
-
 TOO_LARGE = (413, 431)
+
 
 def application(settings: Settings, environ: Mapping[str, str], demo_key: str | None) -> Application:
     """Return what the server runs, not yet open."""
@@ -74,8 +74,8 @@ class Service:
         self._provider_keys = {row.name: key_of(row, environ) for row in given}
         self._default = settings.default_model or self._rows[0].models[0]
         self._budgets = budgets_of(settings.budgets)
-        self._parts: Parts | None = None
         self._options = api_options(settings, environ)
+        self._parts: Parts | None = None
         self._admittance: Admittance | None = None
 
     async def open(self) -> ASGIApp:
@@ -215,12 +215,12 @@ class Service:
         reranker: ProcessReranker,
         models: Routes,
         gates: Mapping[str, Gate],
+        keys: Keys,
     ) -> Parts:
         settings = self._settings
         policy_path = settings.policy.path
         self._admittance = Admittance(gates["requests"], settings.limits.queue_wait_ms / 1e3)
         return Parts(
-        keys: Keys,
             world=self._world,
             observer=observer,
             authenticate=keys.authenticate,

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from service.api.chat import SSE_HEADERS, SessionId, timeout_of
 from service.api.openai_shapes import CompletionBody, error_body
-from service.api.problem import RETRY_STATUSES, problem
 from service.api.openapi import refusals, takes
+from service.api.problem import RETRY_STATUSES, problem
 from service.api.sessions import caller
 from service.api.turn_response import TurnResponse
 from service.chat.events import KEEP_ALIVE, ClientToolCalls, Error, MessageCompleted, MessageStart, TokenDelta
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 ROUTE = "/v1/chat/completions"
 OK = 200
-LONGEST_QUESTION = 32_000  # characters of the last message that are kept as the question and the session's text
 ANSWER = {
     "description": "A `chat.completion`; with `stream` a stream of `chat.completion.chunk`, ended by `[DONE]`.",
     "content": {
@@ -39,6 +38,7 @@ ANSWER = {
         "text/event-stream": {"itemSchema": {"type": "object", "properties": {"data": {"type": "string"}}}},
     },
 }
+LONGEST_QUESTION = 32_000  # characters of the last message that are kept as the question and the session's text
 _json = msgspec.json.encode
 
 
