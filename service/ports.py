@@ -96,6 +96,15 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Once:
+    """An Idempotency-Key as it came in on `route`; `body_hash` is the SHA-256 of the body, in hexadecimal."""
+
+    route: str
+    key: str
+    body_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewTurn:
     """What is written when a turn begins: the user's message, completed, and the assistant's, streaming."""
 
@@ -108,11 +117,42 @@ class NewTurn:
     model: str
     instance_id: str
     now: float
+    once: Once | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer that was completed earlier, as a replay tells it. `events` is what `Ending.events` was."""
+
+    text: str
+    model: str
+    finish_reason: str
+    prompt_tokens: int
+    generated_tokens: int
+    citations: tuple[str, ...]
+    events: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Under which ids a turn runs: its own, or those of an earlier one with the same Idempotency-Key.
+
+    `run` counts how often the answer was begun, from 1. With `answered` it is not begun again: this is the answer.
+    """
+
+    message_id: str
+    user_message_id: str
+    session_id: str
+    run: int = 1
+    answered: Answered | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a turn ended: written only over `streaming` (compare and set). Tokens are counts."""
+    """How a turn ended: written only over `streaming` of the same run (compare and set). Tokens are counts.
+
+    `events` is JSON of what a replay shows beside the text; the store does not look into it.
+    """
 
     message_id: str
     status: Status
@@ -123,6 +163,8 @@ class Ending:
     generated_tokens: int = 0
     citations: tuple[str, ...] = ()
     error_code: str = ""
+    run: int = 1
+    events: str = "[]"
 
 
 class Store(Protocol):
@@ -136,8 +178,12 @@ class Store(Protocol):
         """Return the last `limit` messages of the caller's session, oldest first; () for a new one."""
         ...
 
-    async def begin_turn(self, turn: NewTurn) -> None:
-        """Write the session if it is new and both messages, in one transaction."""
+    async def begin_turn(self, turn: NewTurn, on_commit: Any = None) -> Begun:
+        """Write the session if it is new and both messages, in one transaction; raise Conflict.
+
+        With a key (`turn.once`) that was used before, the earlier turn is begun again under its own ids, or, when it
+        was completed, its answer returned. `on_commit` gets the same, under the rules of `end_turn`.
+        """
         ...
 
     async def end_turn(self, ending: Ending, on_commit: Any = None) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CANCEL_POLL = 0.25  # seconds: how soon a cancellation that came in at another process is seen
 AUDIT_EVERY = 10.0  # seconds
+FORGET_EVERY = 600.0  # seconds
 
 
 @dataclass(slots=True)
@@ -36,7 +37,12 @@ class Upkeep:
 
     def start(self) -> None:
         """Begin; `stop` ends it."""
-        rounds = ((self.beat_every, self._beat), (CANCEL_POLL, self._hear), (AUDIT_EVERY, self._audit))
+        rounds = (
+            (self.beat_every, self._beat),
+            (CANCEL_POLL, self._hear),
+            (AUDIT_EVERY, self._audit),
+            (FORGET_EVERY, self.store.forget_expired_keys),
+        )
         self._tasks = [asyncio.create_task(_every(seconds, work), name=work.__name__) for seconds, work in rounds]
 
     async def stop(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from service.api.idempotency import REPLAYED, once_of
 from service.api.openapi import refusals, streams, takes
 from service.api.problem import problem
 from service.api.turn_response import TurnResponse
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from service.api.wire import Wire
     from service.chat.events import Event
     from service.errors import ForebayError
+    from service.ports import Once
 
 ROUTE = "/chat/stream"
 SSE_HEADERS = [
@@ -81,6 +83,14 @@ class SseDoor:
     def timeout(self) -> float | None:
         """Return the client's own limit, `X-Request-Timeout-Ms`, in seconds."""
         return timeout_of(self._wire)
+
+    def once(self, body: bytes) -> Once | None:
+        """Return the request's Idempotency-Key; raise InvalidRequest if it is none."""
+        return once_of(self._wire, ROUTE, body)
+
+    def say_replayed(self) -> None:
+        """Say in the headers that this answer was given before."""
+        self._wire.add_header(*REPLAYED)
 
     async def left(self) -> None:
         """Return when the client has gone."""

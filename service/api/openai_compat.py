@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from service.api.chat import SSE_HEADERS, SessionId, timeout_of
+from service.api.idempotency import REPLAYED, once_of
 from service.api.openai_shapes import CompletionBody, error_body
 from service.api.openapi import refusals, takes
 from service.api.problem import RETRY_STATUSES, problem
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from service.api.wire import Wire
     from service.chat.events import Event
     from service.errors import ForebayError
-    from service.ports import ToolCall
+    from service.ports import Once, ToolCall
     from service.runtime.world import World
 
 ROUTE = "/v1/chat/completions"
@@ -93,6 +94,14 @@ class OpenAIDoor:
         if given is None:
             return self._new_session()
         return parse(_json({"session_id": given}), _Session).session_id
+
+    def once(self, body: bytes) -> Once | None:
+        """Return the request's Idempotency-Key; raise InvalidRequest if it is none."""
+        return once_of(self._wire, ROUTE, body)
+
+    def say_replayed(self) -> None:
+        """Say in the headers that this answer was given before."""
+        self._wire.add_header(*REPLAYED)
 
     async def left(self) -> None:
         """Return when the client has gone."""

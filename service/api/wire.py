@@ -24,6 +24,7 @@ class Wire:
         self._body_ended = asyncio.Event()
         self._gone = False
         self._handed_over = False
+        self._more_headers: Headers = []
         self.started = False
 
     def header(self, name: bytes) -> str | None:
@@ -69,10 +70,14 @@ class Wire:
         if self._handed_over:
             await asyncio.get_running_loop().create_future()
 
+    def add_header(self, name: bytes, value: bytes) -> None:
+        """Send one more header at the start, whatever the response will be."""
+        self._more_headers.append((name, value))
+
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the status line and the headers."""
         self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self._more_headers]})
 
     async def write(self, data: bytes, *, last: bool) -> None:
         """Send a piece of the body; waits while the peer does not read."""

@@ -58,10 +58,12 @@ class Account:
             return
         seen, model, span = turn.observer, turn.model, turn.span
         now = asyncio.get_running_loop().time()
-        seen.record(rows.STREAM_DURATION_SECONDS, now - turn.started, model, outcome, span=span)
         seen.record(rows.STREAM_QUEUE_HIGH_WATER, turn.outbox.high_water, span=span)
         seen.inc(rows.PRODUCER_BLOCKED_SECONDS_TOTAL, by=turn.producer_blocked)
         seen.inc(rows.READER_BLOCKED_SECONDS_TOTAL, by=turn.reader_blocked)
+        if turn.answered is not None:
+            return  # a replay says nothing of the model
+        seen.record(rows.STREAM_DURATION_SECONDS, now - turn.started, model, outcome, span=span)
         if turn.tokens.received > 1:
             seen.record(rows.STREAM_MAX_GAP_SECONDS, turn.max_gap, model, span=span)
         seen.inc(rows.GENERATED_TOKENS_TOTAL, model, outcome, by=turn.tokens.generated or turn.tokens.received)
@@ -88,7 +90,8 @@ class Account:
 
     def _describe(self, turn: Turn, outcome: str) -> None:
         """Put the request's facts on its span, and the same ones into its one line of the log."""
-        first = None if turn.first_token_at is None else round((turn.first_token_at - turn.started) * 1e3)
+        replayed = turn.answered is not None
+        first = None if turn.first_token_at is None or replayed else round((turn.first_token_at - turn.started) * 1e3)
         facts: dict[str, str | int | None] = {
             Attr.REQUEST_OUTCOME: outcome,
             Attr.REQUEST_DECIDED_BY: _decided_by(turn),
@@ -101,6 +104,7 @@ class Account:
             Attr.GEN_AI_INPUT_TOKENS: turn.tokens.prompt,
             Attr.GEN_AI_OUTPUT_TOKENS: turn.tokens.generated or turn.tokens.received,
             Attr.DEGRADED: ",".join(turn.degradations) or None,
+            Attr.REPLAYED: replayed or None,
         }
         for name, value in facts.items():
             if value is not None:
@@ -117,6 +121,7 @@ class Account:
             tenant=facts[Attr.TENANT],
             model=facts[Attr.GEN_AI_REQUEST_MODEL],
             message_id=turn.message_id,
+            replayed=replayed,
             time_to_first_token_ms=first,
             duration_ms=turn.elapsed_ms(),
             prompt_tokens=turn.tokens.prompt,

@@ -9,6 +9,7 @@ from service.chat.steps.stream_emit import Writer
 if TYPE_CHECKING:
     from service.chat.turn import Ask
     from service.errors import ForebayError
+    from service.ports import Once
 
 
 class Door(Writer, Protocol):
@@ -44,6 +45,14 @@ class Door(Writer, Protocol):
 
     def timeout(self) -> float | None:
         """Return the client's own limit in seconds; raise InvalidRequest."""
+        ...
+
+    def once(self, body: bytes) -> Once | None:
+        """Return the Idempotency-Key that came with `body`, if one did; raise InvalidRequest."""
+        ...
+
+    def say_replayed(self) -> None:
+        """Tell the client, before anything else, that this answer was given before."""
         ...
 
     async def left(self) -> None:

@@ -24,6 +24,7 @@ class Event(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     type: ClassVar[str]
+    kept: ClassVar[bool] = False  # stored with the answer, and told again by a replay
 
 
 class MessageStart(Event):
@@ -49,6 +50,7 @@ class RetrievalCompleted(Event):
     """What was found, best first."""
 
     type = "retrieval_completed"
+    kept = True
     count: int
     documents: tuple[FoundDocument, ...]
     degraded: bool
@@ -65,6 +67,7 @@ class ToolCallRequested(Event):
     """The model asks for a tool; sent once that state is committed. `arguments` are sanitised."""
 
     type = "tool_call_requested"
+    kept = True
     call_id: str
     tool: str
     arguments: dict[str, Any]
@@ -77,6 +80,7 @@ class ToolCallStarted(Event):
     """The tool runs."""
 
     type = "tool_call_started"
+    kept = True
     call_id: str
     tool: str
 
@@ -85,6 +89,7 @@ class ToolCallCompleted(Event):
     """The tool ended. Duration in milliseconds."""
 
     type = "tool_call_completed"
+    kept = True
     call_id: str
     tool: str
     status: Literal["completed", "failed", "denied", "timed_out", "indeterminate"]
@@ -97,6 +102,7 @@ class Warning(Event):  # noqa: A001  (its name on the wire)
     """The turn goes on with less, or later, and says so."""
 
     type = "warning"
+    kept = True
     code: str
     message: str
 
@@ -146,6 +152,7 @@ class ClientToolCalls(Event):
     """Calls of the client's own tools, for the client to make: OpenAI's format has a place for them, ours has not."""
 
     type = "client_tool_calls"
+    kept = True
     calls: tuple[ToolCall, ...]
 
 
@@ -154,6 +161,8 @@ EVENTS: tuple[type[Event], ...] = (
     PhaseEvent, Error, MessageCompleted,
 )  # fmt: skip
 
+_ALL: tuple[type[Event], ...] = (*EVENTS, ClientToolCalls)
+_KEPT: dict[str, type[Event]] = {event.type: event for event in _ALL if event.kept}
 _encode_json = msgspec.json.encode
 
 
@@ -162,6 +171,25 @@ def encode(event: Event, sequence: int) -> bytes:
     if type(event) is TokenDelta:
         return b'id: %d\nevent: token_delta\ndata: {"text":%b}\n\n' % (sequence, _encode_json(event.text))
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, event.type.encode(), event.model_dump_json().encode())
+
+
+def keep(events: Sequence[tuple[int, Event]]) -> str:
+    """Return events as JSON to be stored, each with the number of characters of the answer that came before it."""
+    return _encode_json([[at, event.type, event.model_dump(mode="json")] for at, event in events]).decode()
+
+
+def retold(text: str, kept: str) -> list[Event]:
+    """Return a stored answer as events: those that were kept where they stood, the text in one delta between them."""
+    told: list[Event] = []
+    told_to = 0
+    for at, kind, data in msgspec.json.decode(kept):
+        if at > told_to and told_to < len(text):
+            told.append(TokenDelta(text=text[told_to:at]))
+            told_to = at
+        told.append(_KEPT[kind].model_validate(data))
+    if told_to < len(text):
+        told.append(TokenDelta(text=text[told_to:]))
+    return told
 
 
 def encode_all(events: Sequence[Event], first: int) -> bytes:

@@ -15,6 +15,7 @@ from service.chat.events import (
     MessageStart,
     RetrievalCompleted,
     TokenUsage,
+    retold,
 )
 from service.chat.events import Warning as WarningEvent
 from service.chat.plan import (
@@ -29,6 +30,7 @@ from service.chat.plan import (
     STATE_PERSIST,
 )
 from service.chat.steps import finalize, model_stream, retrieval_query, state_persist
+from service.chat.steps.finalize import Answer
 from service.errors import ForebayError, NoEvidence, PhaseTimeout
 from service.runtime.admission import place
 from service.runtime.phase import phase
@@ -40,9 +42,8 @@ if TYPE_CHECKING:
 
     from service.chat.door import Door
     from service.chat.parts import Chosen, Parts
-    from service.chat.steps.finalize import Answer
     from service.chat.turn import Ask, Turn
-    from service.ports import Document, Message, Principal, Scope
+    from service.ports import Answered, Document, Message, Principal, Scope
 
 
 async def answer(turn: Turn, use: Parts, door: Door) -> None:
@@ -50,13 +51,18 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
     body = await door.body()
     with phase(turn, INPUT_VALIDATION):
         ask = turn.begin(door.parse(body), door.timeout())
+        turn.once = door.once(body)
     who = turn.principal = await use.authenticate(door.authorization, door.address)
     chosen = turn.choose(use.models.choose(ask.model))
     use.admit(turn)
 
     scope, history = await together(_authorise(turn, use, who), _recall(turn, use, who, ask))
     async with place(turn, use.gates.requests, who.tenant, always=True):
-        await _open(turn, use, ask)
+        await _open(turn, use, ask, door)
+        if turn.answered is not None:
+            await _replay(turn, turn.answered)
+            return
+        history = [said for said in history if said.message_id not in (turn.message_id, turn.user_message_id)]
         documents = await _evidence(turn, use, who, scope, ask) if ask.retrieval else ()
         turn.answer = await _respond(turn, use, who, chosen, ask, history, documents)
         with phase(turn, STATE_PERSIST, budget=turn.left_to_finalize()):
@@ -66,10 +72,12 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
 def completed(turn: Turn) -> MessageCompleted:
     """Return the event that ends a turn whose answer was committed."""
     assert turn.answer is not None  # noqa: S101  (types: it was committed)
+    told = turn.answered
+    used = (told.prompt_tokens, told.generated_tokens) if told else (turn.tokens.prompt, turn.tokens.generated)
     return MessageCompleted(
         message_id=turn.message_id,
         finish_reason=turn.answer.finish_reason,
-        usage=TokenUsage(prompt_tokens=turn.tokens.prompt, generated_tokens=turn.tokens.generated),
+        usage=TokenUsage(prompt_tokens=used[0], generated_tokens=used[1]),
         citations=turn.answer.citations,
         duration_ms=turn.elapsed_ms(),
     )
@@ -87,17 +95,25 @@ async def _recall(turn: Turn, use: Parts, who: Principal, ask: Ask) -> Sequence[
         return await use.store.history(who.tenant, who.user, ask.session_id, use.habits.history)
 
 
-async def _open(turn: Turn, use: Parts, ask: Ask) -> None:
+async def _open(turn: Turn, use: Parts, ask: Ask, door: Door) -> None:
     """The turn is admitted: write that it has begun, and tell the client."""
     turn.admitted = True
     with phase(turn, STATE_PERSIST):
         await state_persist.begin(turn, use.store, use.world.now())
+    if turn.answered is not None:
+        door.say_replayed()
+    model = turn.answered.model if turn.answered else turn.model
     await turn.emit(
-        MessageStart(
-            message_id=turn.message_id, session_id=ask.session_id, model=turn.model, trace_id=turn.span.trace_id
-        )
+        MessageStart(message_id=turn.message_id, session_id=ask.session_id, model=model, trace_id=turn.span.trace_id)
     )
     await turn.reveal_phases()
+
+
+async def _replay(turn: Turn, answered: Answered) -> None:
+    """Tell an answer that was completed before: what was found and done, and its text. No model is called."""
+    turn.answer = Answer(answered.text, answered.finish_reason, answered.citations)
+    for event in retold(answered.text, answered.events):
+        await turn.emit(event)
 
 
 async def _evidence(turn: Turn, use: Parts, who: Principal, scope: Scope, ask: Ask) -> Sequence[Document]:

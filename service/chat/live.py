@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Live:
-    """By message id. Iterating is safe while turns come and go."""
+    """In the order in which they came. Iterating is safe while turns come and go."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[Turn, None] = {}  # not by id: a replay has the id of the turn that it tells
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -24,20 +24,20 @@ class Live:
         return len(self._turns)
 
     def __iter__(self) -> Iterator[Turn]:
-        return iter(tuple(self._turns.values()))
+        return iter(tuple(self._turns))
 
     def get(self, message_id: str) -> Turn | None:
         """Return the turn that gives this answer, if it is here."""
-        return self._turns.get(message_id)
+        return next((turn for turn in self._turns if turn.message_id == message_id and turn.answered is None), None)
 
     def add(self, turn: Turn) -> None:
         """A turn begins."""
-        self._turns[turn.message_id] = turn
+        self._turns[turn] = None
         self._empty.clear()
 
     def remove(self, turn: Turn) -> None:
         """A turn has ended, its clean-up included."""
-        del self._turns[turn.message_id]
+        del self._turns[turn]
         if not self._turns:
             self._empty.set()
 

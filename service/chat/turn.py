@@ -138,10 +138,9 @@ class Turn:
             self.total.deadline, self.total.limit = self.started + total, "total"
 
     def begun_as(self, begun: Begun) -> None:
-        """Go on under the ids that the store knows it by; what was completed before cannot be cancelled any more."""
+        """Go on under the ids that the store knows it by, with the answer if it was given before."""
         self.message_id, self.user_message_id, self.run = begun.message_id, begun.user_message_id, begun.run
         self.answered = begun.answered
-        self.committed = begun.answered is not None
 
     def left(self) -> float:
         """Seconds that are left of the whole."""

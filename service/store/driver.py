@@ -30,7 +30,7 @@ class Driver(Protocol):
         """Run an operation that changes nothing; it sees every commit that was certain before the call."""
         ...
 
-    async def write(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> T:
+    async def write(self, operation: Operation[T], on_commit: Callable[[T], object] | None = None) -> T:
         """Run an operation in a transaction; `on_commit` gets its result in the loop once the commit is certain."""
         ...
 
@@ -44,7 +44,7 @@ class Job(Generic[T]):
 
     __slots__ = ("_claim", "_future", "_loop", "_settled", "error", "executed", "on_commit", "operation", "result")
 
-    def __init__(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> None:
+    def __init__(self, operation: Operation[T], on_commit: Callable[[T], object] | None = None) -> None:
         self.operation = operation
         self.on_commit = on_commit
         self.result: T | None = None
@@ -67,7 +67,7 @@ class Job(Generic[T]):
         if not self._future.done():
             self._future.set_result(None)
 
-    def _tell_commit(self, on_commit: Callable[[Any], None]) -> None:
+    def _tell_commit(self, on_commit: Callable[[Any], object]) -> None:
         try:
             on_commit(self.result)
         except Exception as error:  # noqa: BLE001 -- somebody else's function must not keep the batch from its results

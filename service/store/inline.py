@@ -61,7 +61,7 @@ class _Worker:
         self._idle.set()
         self.closed = False
 
-    async def do(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> T:
+    async def do(self, operation: Operation[T], on_commit: Callable[[T], object] | None = None) -> T:
         if self.closed:
             raise PersistFailed("The state database is closed")
         if len(self._waiting) >= MAX_WAITING:
@@ -116,7 +116,7 @@ class InlineDriver:
         """Run an operation after its delay."""
         return await self._reader.do(operation)
 
-    async def write(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> T:
+    async def write(self, operation: Operation[T], on_commit: Callable[[T], object] | None = None) -> T:
         """Run an operation after its delay, together with all that wait."""
         return await self._writer.do(operation, on_commit)
 

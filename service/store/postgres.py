@@ -45,7 +45,7 @@ class PostgresDriver:
         """Run an operation of one statement: it needs no transaction of its own."""
         return await self._do(Job(operation), self._read, stay=0.0)
 
-    async def write(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> T:
+    async def write(self, operation: Operation[T], on_commit: Callable[[T], object] | None = None) -> T:
         """Run an operation in a transaction."""
         return await self._do(Job(operation, on_commit), self._write, stay=EXECUTION_LIMIT)
 

@@ -85,6 +85,8 @@ MESSAGES = Table(
     Column("generated_tokens", Integer, nullable=False, server_default="0"),
     _text("citations", default="[]"),  # JSON
     _text("error_code", default=""),
+    Column("run", Integer, nullable=False, server_default="1"),  # how often it was begun: the fence of an ending
+    _text("events", default="[]"),  # JSON: what a replay shows beside the text
     _time("created_at"),
     _time("updated_at"),
     ForeignKeyConstraint(
@@ -126,7 +128,7 @@ IDEMPOTENCY = Table(
     Column("key", Text, primary_key=True),
     _text("body_hash"),
     _text("message_id"),  # or the job's id, by route
-    _text("status"),
+    _text("user_message_id", default=""),
     _time("created_at"),
     Column("expires_at", Double, nullable=False, index=True),
     sqlite_with_rowid=False,

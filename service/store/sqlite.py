@@ -97,7 +97,7 @@ class _Worker(threading.Thread):
         self._ended = self._loop.create_future()
         self._closed = False
 
-    async def do(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> T:
+    async def do(self, operation: Operation[T], on_commit: Callable[[T], object] | None = None) -> T:
         if self._closed:
             raise PersistFailed("The state database is closed")
         if self._waiting >= MAX_WAITING:
@@ -158,7 +158,7 @@ class SqliteDriver:
         """Run an operation in the reading thread."""
         return await self._reader.do(operation)
 
-    async def write(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> T:
+    async def write(self, operation: Operation[T], on_commit: Callable[[T], object] | None = None) -> T:
         """Run an operation in the writing thread, together with all that wait."""
         return await self._writer.do(operation, on_commit)
 

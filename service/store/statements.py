@@ -11,7 +11,7 @@ import json
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
-from service.ports import Ending, Message, NewTurn
+from service.ports import Begun, Ending, Message, NewTurn
 from service.store.values import Instance, MessageOwner, Process, StoredKey
 
 T = TypeVar("T")
@@ -39,8 +39,8 @@ VALUES (?, 'user', 'completed', ?, ?, ?, ?, ?, ?, ?, ?), (?, 'assistant', 'strea
 
 _END = """
 UPDATE messages SET status = ?, text = ?, finish_reason = ?, prompt_tokens = ?, generated_tokens = ?, citations = ?,
-                    error_code = ?, updated_at = ?
-WHERE message_id = ? AND status = 'streaming' RETURNING message_id
+                    error_code = ?, events = ?, updated_at = ?
+WHERE message_id = ? AND run = ? AND status = 'streaming' RETURNING message_id
 """
 
 
@@ -50,12 +50,13 @@ def history(tenant: str, user: str, session_id: str, limit: int) -> Operation[tu
     return tuple(Message(*row) for row in reversed(rows))
 
 
-def begin_turn(turn: NewTurn) -> Operation[None]:
+def begin_turn(turn: NewTurn) -> Operation[Begun]:
     """Write the session if it is new, the question as completed and the answer as streaming."""
     session = (turn.tenant, turn.user, turn.session_id)
     both = (*session, turn.model, turn.instance_id, turn.now, turn.now)
     yield _NEW_SESSION, (*session, turn.now)
     yield _NEW_MESSAGES, (turn.user_message_id, turn.question, *both, turn.message_id, *both)
+    return Begun(turn.message_id, turn.user_message_id, turn.session_id)
 
 
 def end_turn(ending: Ending) -> Operation[bool]:
@@ -68,9 +69,10 @@ def end_turn(ending: Ending) -> Operation[bool]:
         ending.generated_tokens,
         json.dumps(ending.citations),
         ending.error_code,
+        ending.events,
         ending.now,
     )
-    rows = yield _END, (*values, ending.message_id)
+    rows = yield _END, (*values, ending.message_id, ending.run)
     return bool(rows)
 
 
@@ -133,7 +135,7 @@ RETURNING message_id
 """
 
 _INTERRUPT_HOMELESS = """
-UPDATE messages SET status = 'interrupted', updated_at = ? WHERE status = 'streaming' AND created_at < ?
+UPDATE messages SET status = 'interrupted', updated_at = ? WHERE status = 'streaming' AND updated_at < ?
 AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.id = messages.instance_id)
 RETURNING message_id
 """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from service.errors import ForebayError, PersistFailed
 from service.ports import Principal
-from service.store import keys, reviews, statements, tool_calls
+from service.store import idempotency, keys, reviews, statements, tool_calls
 from service.store.process import is_running
 from service.store.values import Instance, MessageOwner, Process, Review
 from telemetry.catalogue import LOG_STATE_FAILED
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from service.calls import CallState, NewCall, StoredCall
-    from service.ports import Ending, Message, NewTurn
+    from service.ports import Begun, Ending, Message, NewTurn
     from service.runtime.world import World
     from service.store.driver import Driver
     from service.store.statements import Operation
@@ -57,9 +57,21 @@ class StateStore:
         """Return the last `limit` messages of the caller's session, oldest first; () for a new one."""
         return await self._read(statements.history(tenant, user, session_id, limit))
 
-    async def begin_turn(self, turn: NewTurn) -> None:
-        """Write the session if it is new and both messages, in one transaction."""
-        await self._write(statements.begin_turn(turn))
+    async def begin_turn(self, turn: NewTurn, on_commit: Callable[[Begun], object] | None = None) -> Begun:
+        """Write the session if it is new and both messages, in one transaction.
+
+        With a key that was used before: begin that turn again under its own ids, or return the answer that it gave.
+
+        Raises:
+            Conflict: it is running, or the key was used for another body.
+        """
+        once = turn.once
+        begin = idempotency.begin_turn_once(turn, once) if once else statements.begin_turn(turn)
+        return await self._write(begin, on_commit)
+
+    async def forget_expired_keys(self) -> None:
+        """Forget the Idempotency-Keys whose day is over."""
+        await self._write(idempotency.forget_expired(self._world.now()))
 
     async def end_turn(self, ending: Ending, on_commit: Callable[[], object] | None = None) -> bool:
         """Replace `streaming` by the ending's status; return False if it was not streaming any more.
@@ -200,7 +212,7 @@ class StateStore:
     async def _read(self, operation: Operation[T]) -> T:
         return await self._mapped(operation, self._driver.read(operation))
 
-    async def _write(self, operation: Operation[T], on_commit: Callable[[T], None] | None = None) -> T:
+    async def _write(self, operation: Operation[T], on_commit: Callable[[T], object] | None = None) -> T:
         return await self._mapped(operation, self._driver.write(operation, on_commit))
 
     async def _mapped(self, operation: Operation[Any], running: Awaitable[T]) -> T:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.errors import PersistFailed
-from service.ports import Message
+from service.ports import Begun, Message
 from service.store.statements import beat
 from service.store.values import Process
 from telemetry.catalogue import LOG_STATE_FAILED
@@ -143,7 +143,7 @@ def test_a_failing_write_leaves_nothing_and_spares_its_neighbours(database):
             ]
             await under_way()
         results = await asyncio.gather(*writes, return_exceptions=True)
-        assert [type(result) for result in results] == [type(None), PersistFailed, type(None), PersistFailed]
+        assert [type(result) for result in results] == [Begun, PersistFailed, Begun, PersistFailed]
         for index, known in enumerate([True, False, True, False]):
             assert bool(await bench.store.messages("acme", "ann", f"s{index}")) == known
 
@@ -260,7 +260,7 @@ def test_more_writes_than_may_wait_are_refused_at_once(database, monkeypatch):
             writes = [asyncio.create_task(bench.store.begin_turn(new_turn(n, session=f"s{n}"))) for n in range(5)]
             await under_way()
         results = await asyncio.gather(*writes, return_exceptions=True)
-        assert results.count(None) == 3
+        assert [type(result) for result in results].count(Begun) == 3
         assert sum(isinstance(result, PersistFailed) for result in results) == 2
         await bench.store.begin_turn(new_turn(6))
 
@@ -282,7 +282,7 @@ def test_the_writes_that_wait_are_done_before_the_store_is_closed(database):
         writes = [asyncio.create_task(bench.store.begin_turn(new_turn(n, session=f"s{n}"))) for n in range(5)]
         await under_way()
         await bench.store.close()
-        assert await asyncio.gather(*writes) == [None] * 5
+        assert [begun.message_id for begun in await asyncio.gather(*writes)] == [f"a{n}" for n in range(5)]
 
     database.run(scenario)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from service.errors import PersistFailed
+from service.chat.events import keep
+from service.errors import Conflict, PersistFailed
 from service.ports import Ending, NewTurn
 
 if TYPE_CHECKING:
@@ -19,19 +20,25 @@ async def begin(turn: Turn, store: Store, now: float) -> None:
     assert turn.principal is not None  # noqa: S101  (types: the flow authenticated before)
     assert turn.ask is not None  # noqa: S101
     turn.begun = True  # from here on the store may know it, whatever becomes of this write
-    await store.begin_turn(
-        NewTurn(
-            tenant=turn.principal.tenant,
-            user=turn.principal.user,
-            session_id=turn.ask.session_id,
-            user_message_id=turn.user_message_id,
-            message_id=turn.message_id,
-            question=turn.ask.message,
-            model=turn.model,
-            instance_id=turn.instance_id,
-            now=now,
-        )
+    new = NewTurn(
+        tenant=turn.principal.tenant,
+        user=turn.principal.user,
+        session_id=turn.ask.session_id,
+        user_message_id=turn.user_message_id,
+        message_id=turn.message_id,
+        question=turn.ask.message,
+        model=turn.model,
+        instance_id=turn.instance_id,
+        now=now,
+        once=turn.once,
     )
+    try:
+        await store.begin_turn(new, on_commit=turn.begun_as)
+    except Conflict:
+        turn.begun = False
+        raise
+    if turn.answered is not None:
+        turn.mark_committed()
 
 
 async def complete(turn: Turn, store: Store, answer: Answer, now: float) -> None:
@@ -54,6 +61,8 @@ def ending(turn: Turn, status: Status, error_code: str, now: float) -> Ending:
         text="".join(turn.text),
         now=now,
         prompt_tokens=turn.tokens.prompt,
-        generated_tokens=turn.tokens.generated or turn.tokens.received,
+        generated_tokens=turn.tokens.generated,
         error_code=error_code,
+        run=turn.run,
+        events=keep(turn.kept),
     )

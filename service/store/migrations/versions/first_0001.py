@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("body_hash", sa.Text(), nullable=False),
         sa.Column("message_id", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("user_message_id", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "user_id", "route", "key", name="pk_idempotency"),
@@ -126,6 +126,8 @@ def upgrade() -> None:
         sa.Column("generated_tokens", sa.Integer(), server_default="0", nullable=False),
         sa.Column("citations", sa.Text(), server_default="[]", nullable=False),
         sa.Column("error_code", sa.Text(), server_default="", nullable=False),
+        sa.Column("run", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("events", sa.Text(), server_default="[]", nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(
