@@ -18,6 +18,7 @@ from service.api.edges import trusts_services
 from service.auth import Keys
 from service.chat.admittance import Admittance
 from service.chat.parts import Gates, Habits, Parts
+from service.equipment import facts_of, toolbox_of, tools_of
 from service.errors import Cause
 from service.policy.cedar import CedarPolicy
 from service.providers import local
@@ -25,13 +26,15 @@ from service.readiness import Readiness
 from service.retrieval import corpus
 from service.retrieval.fts import FtsRetriever
 from service.retrieval.rerank import ProcessReranker
-from service.routing import Routes, key_of, request_for, row_of
+from service.routing import Routes, key_of, limit_of, request_for, row_of
 from service.runtime.gate import Gate
+from service.runtime.schemas import ProcessSchemas
 from service.runtime.shell import Shell
 from service.runtime.world import real_world
 from service.server.run import Application
 from service.store import BEAT_EVERY, StateStore, migrate, open_store
 from service.store.tenants import tenants_of
+from service.tools.registry import NAMES
 from service.translate import api_options, budgets_of, extra_bounds, show_budgets
 from service.upkeep import Upkeep
 from telemetry import catalogue as rows
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from uvicorn._types import ASGI3Application
 
+    from service.runtime.adaptive import Limit
+    from service.chat.toolbox import Toolbox
     from service.settings import Settings
     from telemetry.observe import Observer
 
@@ -96,19 +101,29 @@ class Service:
         reranker = ProcessReranker(workers=RERANK_WORKERS)
         await reranker.warm()
         closing.push_async_callback(reranker.close)
+        schemas = ProcessSchemas()
+        await schemas.warm()
+        closing.push_async_callback(schemas.close)
+        tools = await asyncio.to_thread(tools_of, store)
+        toolbox = toolbox_of(tools, settings, store, schemas, observer)
         if self._demo_key is not None:
             await store.put_demo_key(self._demo_key)
             await retriever.add_documents(corpus.TENANT, await asyncio.to_thread(corpus.documents))
 
         gates = self._gates(observer)
         models = Routes(
-            self._rows, self._default, self._world, {row.name: gates[f"model:{row.name}"] for row in self._rows}
+            self._rows,
+            self._default,
+            self._world,
+            {row.name: gates[f"model:{row.name}"] for row in self._rows},
+            observer,
         )
         models.open(observer, self._provider_keys)
         closing.push_async_callback(models.close)
         keys = Keys(store.authenticate)
-        parts = self._parts = self._build_parts(observer, store, retriever, reranker, models, gates, keys)
-        upkeep = Upkeep(parts, store, gates.values(), BEAT_EVERY)
+        parts = self._parts = self._build_parts(observer, store, retriever, reranker, models, gates, keys, toolbox)
+        places = (*gates.values(), *(one.gate for one in toolbox.equipped.values()))
+        upkeep = Upkeep(parts, store, places, BEAT_EVERY)
         await store.beat(parts.instance_id)
         await store.interrupt_orphans(self._world.now())
         closing.push_async_callback(store.leave, parts.instance_id)
@@ -175,7 +190,12 @@ class Service:
                 models=models,
                 providers=tuple(row.name for row in self._rows),
                 provider_models=tuple((row.name, model) for row in self._rows for model in row.models),
-                resources=("requests", "retrieval", "rerank", *(f"model:{row.name}" for row in self._rows)),
+                resources=(
+                    *("requests", "retrieval", "rerank"),
+                    *(f"model:{row.name}" for row in self._rows),
+                    *(f"tool:{name}" for name in NAMES),
+                ),
+                tools=NAMES,
                 tenants=tenants,
                 versions=(version("forebay"),),
             ),
@@ -194,8 +214,8 @@ class Service:
 
     def _gates(self, observer: Observer) -> dict[str, Gate]:
         limits = self._settings.limits
-        inner = {"retrieval": RETRIEVAL_PLACES, "rerank": RERANK_WORKERS}
-        inner |= {f"model:{row.name}": row.max_concurrency for row in self._rows}
+        inner: dict[str, int | Limit] = {"retrieval": RETRIEVAL_PLACES, "rerank": RERANK_WORKERS}
+        inner |= {f"model:{row.name}": limit_of(row) for row in self._rows}
         gates = {name: Gate(name, places, queue=INNER_QUEUE, observer=observer) for name, places in inner.items()}
         gates["requests"] = Gate(
             "requests",
@@ -216,6 +236,7 @@ class Service:
         models: Routes,
         gates: Mapping[str, Gate],
         keys: Keys,
+        toolbox: Toolbox,
     ) -> Parts:
         settings = self._settings
         policy_path = settings.policy.path
@@ -224,7 +245,10 @@ class Service:
             world=self._world,
             observer=observer,
             authenticate=keys.authenticate,
-            policy=CedarPolicy(Path(policy_path) if policy_path else None),
+            policy=CedarPolicy(
+                Path(policy_path) if policy_path else None,
+                tools=facts_of(one.tool for one in toolbox.equipped.values()),
+            ),
             store=store,
             retriever=retriever,
             reranker=reranker,
@@ -239,6 +263,7 @@ class Service:
             budgets=self._budgets,
             instance_id=self._world.new_id("instance"),
             assemble=request_for,
+            toolbox=toolbox,
             admit=self._admittance.admit,
         )
 

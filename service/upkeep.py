@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.errors import Cause, ForebayError
-from telemetry.catalogue import LOG_INSTANCE_LOST
+from telemetry.catalogue import LOG_INSTANCE_LOST, LOG_TOOL_INDETERMINATE, OTHER, TOOL_CALLS_TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -56,17 +56,24 @@ class Upkeep:
         await self.store.beat(self.use.instance_id)
         for message_id in await self.store.interrupt_orphans(self.use.world.now()):
             self.use.observer.log(LOG_INSTANCE_LOST, message_id=message_id)
+        for call_id, tool in await self.store.settle_orphaned_calls():
+            self.use.observer.inc(TOOL_CALLS_TOTAL, tool if tool in self.use.toolbox.equipped else OTHER, "indeterminate")
+            self.use.observer.log(LOG_TOOL_INDETERMINATE, tool=tool, call_id=call_id)
         while self.use.unsettled:
             await self.store.end_turn(self.use.unsettled[0])
             self.use.unsettled.pop(0)
 
     async def _hear(self) -> None:
-        """Stop the turns that somebody asked another process to stop."""
+        """Stop the turns that somebody asked another process to stop, and go on with the calls decided on there."""
         if not self.use.live:
             return
         for message_id in await self.store.cancel_requests_for(self.use.instance_id):
             if (turn := self.use.live.get(message_id)) is not None:
                 turn.cancel(Cause.CLIENT_CANCEL)
+        approvals = self.use.toolbox.approvals
+        if approvals.waiting:
+            for call_id in await self.store.decided_calls(approvals.waiting):
+                approvals.wake(call_id)
 
     async def _audit(self) -> None:
         """Count places whose owner has ended: the metric says so, and it is always 0."""

@@ -95,7 +95,7 @@ SPANS = (
     SpanRow("admission", "internal", "One wait for a place of one resource."),
     SpanRow("retrieval.query", "internal", "The search for evidence, within the scope."),
     SpanRow("rerank", "internal", "The evidence put in a better order."),
-    SpanRow("model.stream", "internal", "The model's answer: every attempt, the fallback and the tools in between."),
+    SpanRow("model.stream", "internal", "What the model says in one round: every attempt and the fallback."),
     SpanRow("chat {model}", "client", "One attempt of one provider."),
     SpanRow("tool.call", "internal", "One tool call, the wait for its approval included."),
     SpanRow("stream.emit", "internal", "The events of a turn, from the first write to the last."),

@@ -36,6 +36,9 @@ LOG_PROVIDER_FAILED = LogEvent("provider_failed", "warning", "An attempt failed:
 LOG_UNSETTLED = LogEvent("unsettled", "error", "How a turn ended could not be written; it is tried again.")
 LOG_STATE_FAILED = LogEvent("state_failed", "error", "The state database failed: operation, class of the error.")
 LOG_CIRCUIT = LogEvent("circuit", "warning", "The circuit breaker of a provider changed its state.")
+LOG_TOOL_INDETERMINATE = LogEvent(
+    "tool_indeterminate", "error", "Nobody knows whether a side effect happened: a person must find out, by its call."
+)
 LOG_INSTANCE_LOST = LogEvent("instance_lost", "warning", "Another process has gone; its work is taken over.")
 
 LOG_EVENTS = tuple(row for row in tuple(globals().values()) if isinstance(row, LogEvent))

@@ -22,13 +22,13 @@ from service.chat.plan import (
     CONTEXT_LOAD,
     FINALIZE,
     INPUT_VALIDATION,
-    MODEL_STREAM,
     POLICY_CHECK,
     RERANK,
     RETRIEVAL_QUERY,
     RETRIEVAL_REQUIRED,
     STATE_PERSIST,
 )
+from service.chat.respond import respond
 from service.chat.steps import finalize, model_stream, retrieval_query, state_persist
 from service.chat.steps.finalize import Answer
 from service.errors import ForebayError, NoEvidence, PhaseTimeout
@@ -55,6 +55,7 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
     who = turn.principal = await use.authenticate(door.authorization, door.address)
     chosen = turn.choose(use.models.choose(ask.model))
     use.admit(turn)
+    model_stream.check(chosen)
 
     scope, history = await together(_authorise(turn, use, who), _recall(turn, use, who, ask))
     async with place(turn, use.gates.requests, who.tenant, always=True):
@@ -64,7 +65,7 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
             return
         history = [said for said in history if said.message_id not in (turn.message_id, turn.user_message_id)]
         documents = await _evidence(turn, use, who, scope, ask) if ask.retrieval else ()
-        turn.answer = await _respond(turn, use, who, chosen, ask, history, documents)
+        turn.answer = await _respond(turn, use, who, scope, chosen, ask, history, documents)
         with phase(turn, STATE_PERSIST, budget=turn.left_to_finalize()):
             await state_persist.complete(turn, use.store, turn.answer, use.world.now())
 
@@ -152,15 +153,15 @@ async def _respond(
     turn: Turn,
     use: Parts,
     who: Principal,
+    scope: Scope,
     chosen: Chosen,
     ask: Ask,
     history: Sequence[Message],
     documents: Sequence[Document],
 ) -> Answer:
-    """Let the model answer and check what it said. The loop between model and tools stands here."""
+    """Let the model answer, with its tools, and check what it said."""
     request = use.assemble(chosen, ask, history, documents, turn.message_id)
-    with phase(turn, MODEL_STREAM, budget=chosen.budgets.get("generation")) as step:
-        reply = await model_stream.generate(turn, step, chosen, request, who.tenant)
+    reply = await respond(turn, use, who, scope, chosen, ask, request)
     if reply.tool_calls:  # the client's own tools, for the client to call
         await turn.emit(ClientToolCalls(calls=tuple(reply.tool_calls)))
     with phase(turn, FINALIZE, budget=turn.left_to_finalize()):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from service.chat.live import Live
 
 if TYPE_CHECKING:
+    from service.chat.toolbox import Toolbox
     from service.chat.turn import Ask, Budgets, Turn
     from service.ports import (
         Document,
@@ -22,22 +23,33 @@ if TYPE_CHECKING:
         Retriever,
         Store,
     )
+    from service.runtime.circuit import Circuit
     from service.runtime.gate import Gate
+    from service.runtime.retry import Retries
     from service.runtime.world import World
     from telemetry.observe import Observer
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A model that was chosen for a turn: `label` names it in metrics and events, `upstream` at its provider."""
+    """A model that was chosen for a turn: `label` names it in metrics and events, `upstream` at its provider.
+
+    `adapt` makes a prompt that was put together for another model one for this; only a `fallback` needs it.
+    """
 
     label: str
     upstream: str
     provider: str
     model: Model
     gate: Gate
+    circuit: Circuit
+    retries: Retries
+    adapt: Callable[[ModelRequest], ModelRequest]
+    max_attempts: int = 3
+    fallback: Chosen | None = None
     context_tokens: int | None = None
     max_output_tokens: int | None = None
+    calls_tools: bool = True
     budgets: Mapping[str, float] = field(default_factory=dict)  # first_token, token_gap, generation, total in seconds
 
 
@@ -101,6 +113,7 @@ class Parts:
     budgets: Budgets
     instance_id: str
     assemble: Assemble
+    toolbox: Toolbox
     admit: Callable[[Turn], None]  # refuses at once: draining, rate, quota, full queue, deadline
     live: Live = field(default_factory=Live)
     unsettled: list[Ending] = field(default_factory=list)  # endings that the store did not take: tried again later

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from service.runtime.outbox import Outbox
 from telemetry.catalogue import CANCEL_LATENCY_SECONDS, DEGRADATIONS_TOTAL, LOG_DEGRADED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from service.chat.events import Event
     from service.chat.parts import Chosen
@@ -60,6 +61,13 @@ class Tokens:
     received: int = 0
     wasted: int = 0
 
+    def add(self, more: Tokens) -> None:
+        """Add what was counted elsewhere."""
+        self.prompt += more.prompt
+        self.generated += more.generated
+        self.received += more.received
+        self.wasted += more.wasted
+
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Turn:
@@ -83,6 +91,7 @@ class Turn:
     patience: float | None = None  # seconds: the client's own limit
     principal: Principal | None = None
     model: str = ""  # the label: an id of the configuration, never the request's words
+    stand_in: Chosen | None = None  # the fallback, once it was asked: it goes on with what follows
     answer: Answer | None = None
     # where it is
     phases: list[str] = field(default_factory=list)  # the open ones
@@ -108,6 +117,7 @@ class Turn:
     kept: list[tuple[int, Event]] = field(default_factory=list)  # for a replay, with how much text came before each
     text: list[str] = field(default_factory=list)
     tokens: Tokens = field(default_factory=Tokens)
+    tokens_by_model: dict[str, Tokens] = field(default_factory=dict)  # the same, by the label of who answered
     first_token_at: float | None = None  # written to the client
     max_gap: float = 0.0
     producer_blocked: float = 0.0
@@ -157,6 +167,18 @@ class Turn:
         """Milliseconds since the headers were in."""
         return round((asyncio.get_running_loop().time() - self.started) * 1e3)
 
+    @contextmanager
+    def standstill(self, step: phase) -> Iterator[None]:
+        """Let the clocks of the whole and of `step` stand still while a human decides; no other phase may be open."""
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        step.stop_clock(total=False)
+        try:
+            yield
+        finally:
+            self.total.deadline += loop.time() - since
+            step.start_clock()
+
     # --- stopping ----------------------------------------------------------------------------------------------------
 
     def cancel(self, cause: Cause) -> bool:
@@ -178,6 +200,11 @@ class Turn:
         if self.cause is not None and not self.committed:
             now = asyncio.get_running_loop().time()
             self.observer.record(CANCEL_LATENCY_SECONDS, now - self.caused_at, span=self.span)
+
+    def spend(self, model: str, used: Tokens) -> None:
+        """Count what one attempt of `model` used, whatever became of it."""
+        self.tokens.add(used)
+        self.tokens_by_model.setdefault(model, Tokens()).add(used)
 
     # --- saying ------------------------------------------------------------------------------------------------------
 

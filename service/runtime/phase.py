@@ -157,6 +157,18 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
         self._moving = inf
         self._alarm.move(min(self._base, self._total))
 
+    def left(self) -> float:
+        """Return the seconds until the next limit, this phase's or the whole's; the clock must not stand still."""
+        return min(self._moving, self._base, self._total) - self._loop.time()
+
+    @property
+    def broken_limit(self) -> str | None:
+        """The limit of this phase's own that is cancelling the block; None if it is cancelled for another reason."""
+        if not self._alarm.rang:
+            return None
+        name, limit = self._which()
+        return name if limit == "phase" else None
+
     def stop_clock(self, *, total: bool = True) -> None:
         """Somebody else is slow: this phase's own limits stand still until `start_clock`.
 
@@ -175,6 +187,11 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
         self._base += pause
         self._moving += pause
         self._alarm.move(min(self._moving, self._base, self._total))
+
+    @property
+    def unspent(self) -> float:
+        """Seconds that are left of the phase's own budget, the time in which its clock stood still not counted."""
+        return self._base - self._loop.time()
 
     # --- how it ended ------------------------------------------------------------------------------------------------
 

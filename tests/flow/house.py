@@ -14,6 +14,7 @@ from service.api.turn_response import TurnResponse
 from service.chat.admittance import Admittance
 from service.chat.parts import Gates, Habits, Parts
 from service.chat.turn import Budgets
+from service.equipment import facts_of, toolbox_of, tools_of
 from service.errors import Unauthenticated
 from service.policy.cedar import CedarPolicy
 from service.ports import Principal
@@ -23,8 +24,11 @@ from service.retrieval import corpus
 from service.retrieval.inline import InlineReranker, InlineRetriever
 from service.routing import Routes, request_for
 from service.runtime.gate import Gate
+from service.runtime.schemas import InlineSchemas
+from service.settings import Settings
 from service.store.inline import Conditions, InlineDriver
 from service.store.store import StateStore
+from service.tools.registry import NAMES
 from telemetry import catalogue as rows
 from telemetry.catalogue import LabelSets
 from telemetry.testing import recording_observer
@@ -63,35 +67,48 @@ BUDGETS = Budgets(
 )
 
 
+def _resources(rows, tools):
+    return (*(f"model:{row.name}" for row in rows), *(f"tool:{name}" for name in tools))
+
+
 class House:
     """A service with everything real in it that can be real without threads."""
 
-    def __init__(self, seed=0, *, budgets=None, row=None, queue=400, tenant_limit=200, **habits):
+    def __init__(self, seed=0, *, budgets=None, row=None, rows=None, queue=400, tenant_limit=200, tools=(), settings=None, **habits):
         self.world = virtual_world(seed)
+        rows = rows or (ProviderRow("simulated", "simulated", ("sim",), **(row or {})),)
+        names = (*NAMES, *(tool.spec.name for tool in tools))
         labels = LabelSets(
-            models=("sim",),
-            providers=("simulated",),
-            provider_models=(("simulated", "sim"),),
-            resources=("requests", "retrieval", "rerank", "model:simulated"),
+            models=tuple(dict.fromkeys(model for row in rows for model in row.models)),
+            providers=tuple(row.name for row in rows),
+            provider_models=tuple((row.name, model) for row in rows for model in row.models),
+            resources=("requests", "retrieval", "rerank", *_resources(rows, names)),
             tenants=("demo", "rival"),
+            tools=names,
         )
         self.observer, self.recorder = recording_observer(label_sets=labels)
         self.conditions = Conditions()
         self.driver = InlineDriver(self.world.random, self.conditions)
         self.store = Slowly(StateStore(self.driver, self.world, self.observer))
-        self.policy = Slowly(CedarPolicy())
+        self.tools = tools_of(self.store) | {tool.spec.name: tool for tool in tools}
+        self.toolbox = toolbox_of(self.tools, settings or Settings(), self.store, InlineSchemas(), self.observer)
+        self.policy = Slowly(CedarPolicy(tools=facts_of(self.tools.values())))
         self.retriever = Slowly(InlineRetriever())
         self.reranker = Slowly(InlineReranker())
-        self.model = Watched(SimulatedModel("simulated"))
+        self.models = {row.name: Watched(SimulatedModel(row.name)) for row in rows}
+        self.model = self.models[rows[0].name]
         self.gates = {
             "requests": self._gate("requests", 200, queue=queue, tenant_limit=tenant_limit, tenant_queue=200),
             "retrieval": self._gate("retrieval", 50),
             "rerank": self._gate("rerank", 4),
-            "model": self._gate("model:simulated", 100),
+            **{f"model:{row.name}": self._gate(f"model:{row.name}", 100) for row in rows},
         }
-        provider = ProviderRow("simulated", "simulated", ("sim",), **(row or {}))
-        self.routes = Routes((provider,), "sim", self.world, {"simulated": self.gates["model"]})
-        self.routes.add("simulated", self.model)
+        places = {row.name: self.gates[f"model:{row.name}"] for row in rows}
+        self.gates["model"] = places[rows[0].name]
+        self.routes = Routes(rows, rows[0].models[0], self.world, places, self.observer)
+        for name, model in self.models.items():
+            self.routes.add(name, model)
+        self.gates |= {f"tool:{name}": one.gate for name, one in self.toolbox.equipped.items()}
         self.admittance = Admittance(self.gates["requests"], patience=2.0)
         self.clients = []
         self.parts = self._parts(replace(BUDGETS, **(budgets or {})), Habits(**habits))
@@ -114,6 +131,7 @@ class House:
             budgets=budgets,
             instance_id="i1",
             assemble=request_for,
+            toolbox=self.toolbox,
             admit=self.admittance.admit,
         )
 
@@ -208,7 +226,7 @@ class House:
             assert (now.in_use, now.waiting, gate.audit()) == (0, 0, 0), f"{gate.resource}: every place is given back"
         for gauge in (rows.CONCURRENCY_IN_USE, rows.ADMISSION_QUEUE_DEPTH, rows.TENANT_CONCURRENCY_IN_USE):
             assert seen.value(gauge) == 0, gauge.name
-        assert self.model.open == 0, "every upstream stream is closed"
+        assert sum(model.open for model in self.models.values()) == 0, "every upstream stream is closed"
         seen.assert_no_open_span()
         statuses = self.statuses()
         assert statuses.get("streaming", 0) <= len(self.parts.unsettled), "every turn that began was settled"

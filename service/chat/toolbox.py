@@ -1,0 +1,77 @@
+"""The tools of this installation, and what calls of them need: handed to the flow as a part of `Parts`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.calls import Calls, Schemas, Tool
+    from service.ports import Scope, ToolSpec
+    from service.runtime.gate import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class Equipped:
+    """A tool with the limits that hold here. `timeout` in seconds; `approval`: a human decides before it runs."""
+
+    tool: Tool
+    gate: Gate
+    timeout: float
+    approval: bool
+
+
+class Approvals:
+    """The calls of this process that wait for a decision. It may be made in another: `upkeep` asks the database."""
+
+    def __init__(self) -> None:
+        self._decided: dict[str, asyncio.Event] = {}
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The ids of the calls that wait."""
+        return tuple(self._decided)
+
+    @contextmanager
+    def expecting(self, call_id: str) -> Iterator[asyncio.Event]:
+        """Give the event that is set when the call may have been decided: the database says how."""
+        decided = self._decided[call_id] = asyncio.Event()
+        try:
+            yield decided
+        finally:
+            del self._decided[call_id]
+
+    def wake(self, call_id: str) -> None:
+        """The call was decided: whoever waits for it in this process looks."""
+        if (decided := self._decided.get(call_id)) is not None:
+            decided.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """Everything that a call of a tool may touch.
+
+    Attributes:
+        calls: the state database.
+        schemas: checks arguments.
+        equipped: the tools, by name.
+        rounds: how often a model may ask for tools in one turn.
+        approval_limit: seconds that a call waits for a human.
+        approvals: what waits in this process.
+    """
+
+    calls: Calls
+    schemas: Schemas
+    equipped: Mapping[str, Equipped] = field(default_factory=dict)
+    rounds: int = 4
+    approval_limit: float = 120.0
+    approvals: Approvals = field(default_factory=Approvals)
+
+    def offered(self, scope: Scope) -> tuple[ToolSpec, ...]:
+        """Return the tools that a model may be told of: those that its user may call."""
+        return tuple(one.tool.spec for name, one in sorted(self.equipped.items()) if name in scope.tools)
