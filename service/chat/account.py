@@ -66,9 +66,10 @@ class Account:
         seen.record(rows.STREAM_DURATION_SECONDS, now - turn.started, model, outcome, span=span)
         if turn.tokens.received > 1:
             seen.record(rows.STREAM_MAX_GAP_SECONDS, turn.max_gap, model, span=span)
-        seen.inc(rows.GENERATED_TOKENS_TOTAL, model, outcome, by=turn.tokens.generated or turn.tokens.received)
-        seen.inc(rows.PROMPT_TOKENS_TOTAL, model, by=turn.tokens.prompt)
-        seen.inc(rows.WASTED_TOKENS_TOTAL, model, by=turn.tokens.wasted)
+        for answering, tokens in turn.tokens_by_model.items():
+            seen.inc(rows.GENERATED_TOKENS_TOTAL, answering, outcome, by=tokens.generated)
+            seen.inc(rows.PROMPT_TOKENS_TOTAL, answering, by=tokens.prompt)
+            seen.inc(rows.WASTED_TOKENS_TOTAL, answering, by=tokens.wasted)
         if not turn.streamed:
             return
         if turn.first_token_at is not None:
@@ -86,7 +87,7 @@ class Account:
         if outcome == "rejected":
             seen.inc(rows.TENANT_REJECTIONS_TOTAL, tenant, _reason(turn))
         seen.inc(rows.TENANT_TOKENS_TOTAL, tenant, "prompt", by=turn.tokens.prompt)
-        seen.inc(rows.TENANT_TOKENS_TOTAL, tenant, "generated", by=turn.tokens.generated or turn.tokens.received)
+        seen.inc(rows.TENANT_TOKENS_TOTAL, tenant, "generated", by=turn.tokens.generated)
 
     def _describe(self, turn: Turn, outcome: str) -> None:
         """Put the request's facts on its span, and the same ones into its one line of the log."""
@@ -102,7 +103,7 @@ class Account:
             Attr.GEN_AI_CONVERSATION_ID: turn.ask.session_id if turn.ask else None,
             Attr.GEN_AI_REQUEST_MODEL: turn.model or None,
             Attr.GEN_AI_INPUT_TOKENS: turn.tokens.prompt,
-            Attr.GEN_AI_OUTPUT_TOKENS: turn.tokens.generated or turn.tokens.received,
+            Attr.GEN_AI_OUTPUT_TOKENS: turn.tokens.generated,
             Attr.DEGRADED: ",".join(turn.degradations) or None,
             Attr.REPLAYED: replayed or None,
         }

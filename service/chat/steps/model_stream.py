@@ -1,152 +1,124 @@
-"""model.stream: the producer. Deltas of the model become events, as fast as the reader takes them and no faster."""
+"""model.stream: the producer. Decides who answers: the model that was asked, again if need be, or its fallback.
+
+Everything in here happens before the first token. Once there is one, its provider is the only one who can go on.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
-from service.chat.events import TokenDelta
-from service.chat.plan import FIRST_TOKEN, TOKEN_GAP, TOKENS
-from service.errors import ProviderFailure
-from service.ports import Finish, Text, ToolCall, ToolCallDelta, Usage
+from service.chat.attempts import ModelCall, Reply, about_the_request, attempt
+from service.chat.plan import FIRST_TOKEN
+from service.errors import ProviderFailure, ProviderUnavailable
 from service.runtime.admission import place
-from telemetry.catalogue import (
-    PROVIDER_FIRST_TOKEN_SECONDS,
-    PROVIDER_REQUESTS_TOTAL,
-    Attr,
-)
+from telemetry.catalogue import PROVIDER_RETRIES_DENIED_TOTAL, PROVIDER_RETRIES_TOTAL, Attr
 
 if TYPE_CHECKING:
     from service.chat.parts import Chosen
     from service.chat.turn import Turn
     from service.ports import ModelRequest
     from service.runtime.phase import phase
-    from telemetry.observe import Span
+
+__all__ = ["Reply", "check", "generate"]
+
+FOR_FALLBACK = 0.4  # of the first token's budget; the model that was asked has the rest
 
 
-@dataclass(slots=True)
-class Reply:
-    """What one call of the model yielded."""
-
-    text: str = ""
-    finish_reason: str = ""
-    tool_calls: list[ToolCall] = field(default_factory=list)
+def check(chosen: Chosen) -> None:
+    """Refuse at once what nobody would answer; raise ProviderUnavailable."""
+    now = asyncio.get_running_loop().time()
+    rests = [one.circuit.rest(now) for one in (chosen, chosen.fallback) if one is not None]
+    if all(rests):
+        raise ProviderUnavailable(retry_after=min(rests))
 
 
 async def generate(turn: Turn, step: phase, chosen: Chosen, request: ModelRequest, tenant: str) -> Reply:
-    """Call the model and send its text as it comes; raise ProviderFailure, or be cancelled by the step's limits.
+    """Call the model and send its text as it comes.
 
-    Three limits are the step's: the first token, the gap between tokens, the whole. They stand still while the reader
-    is slow, and while the model's place is waited for: neither is the model's fault.
+    Three limits are the step's: the first token, for all attempts together; the gap between tokens; the whole. They
+    stand still while the reader is slow, and while the model's place is waited for: neither is the model's fault.
+
+    Raises:
+        ProviderFailure: the last attempt failed, and there is none to be made any more.
+        ProviderUnavailable: nobody was asked: the circuit is open.
     """
     first_token = chosen.budgets.get("first_token", turn.plan.first_token)
     step.note(Attr.FIRST_TOKEN_BUDGET_MS, round(first_token * 1e3))
     step.note(Attr.GAP_BUDGET_MS, round(chosen.budgets.get("token_gap", turn.plan.token_gap) * 1e3))
     step.at(FIRST_TOKEN)
     step.expect(FIRST_TOKEN, first_token)
-    async with place(turn, chosen.gate, tenant, instead_of=step, on_wait=turn.warn_waiting):
-        return await _attempt(turn, step, chosen, request)
+    call = ModelCall(turn, step, request, tenant)
+    try:
+        return await _answered(call, chosen)
+    finally:
+        step.note(Attr.ATTEMPTS, call.attempts)
+        step.note(Attr.FALLBACK, turn.stand_in is not None)
 
 
-async def _attempt(turn: Turn, step: phase, chosen: Chosen, request: ModelRequest) -> Reply:
-    """Call the provider once, with its span and its count."""
-    attributes: dict[str, str | int | bool] = {
-        Attr.GEN_AI_OPERATION: "chat",
-        Attr.GEN_AI_PROVIDER: chosen.provider,
-        Attr.GEN_AI_REQUEST_MODEL: chosen.label,
-        Attr.GEN_AI_REQUEST_STREAM: True,
-        Attr.ATTEMPT: request.attempt,
-    }
-    with turn.observer.span(f"chat {chosen.label}", kind="client", attributes=attributes) as span:
-        outcome = "malformed"  # of whatever nobody foresaw
+async def _answered(call: ModelCall, chosen: Chosen) -> Reply:
+    """Ask the model, and its fallback if it fails; in later rounds whoever stood in goes on."""
+    chosen.retries.request(asyncio.get_running_loop().time())
+    if call.turn.stand_in is not None:
+        return await _ask_stand_in(call, call.turn.stand_in)
+    fallback = _fallback(call, chosen)
+    reserve = 0.0 if fallback is None else FOR_FALLBACK * call.step.left()
+    try:
+        return await _ask(call, chosen, reserve)
+    except (ProviderFailure, ProviderUnavailable) as failure:
+        hopeless = isinstance(failure, ProviderFailure) and about_the_request(failure)
+        if fallback is None or call.begun or hopeless:
+            raise
+    call.turn.stand_in, call.turn.model = fallback, fallback.label
+    await call.turn.degrade("model", "model_fallback", f"{chosen.label} does not answer; {fallback.label} does instead")
+    return await _ask_stand_in(call, fallback)
+
+
+def _fallback(call: ModelCall, chosen: Chosen) -> Chosen | None:
+    """Return who could stand in: never once text was sent, nor while it does not answer either."""
+    now = asyncio.get_running_loop().time()
+    if chosen.fallback is None or call.turn.text or chosen.fallback.circuit.rest(now):
+        return None
+    return chosen.fallback
+
+
+async def _ask_stand_in(call: ModelCall, stand_in: Chosen) -> Reply:
+    call.request = stand_in.adapt(call.request)
+    return await _ask(call, stand_in, 0.0)
+
+
+async def _ask(call: ModelCall, chosen: Chosen, reserve: float) -> Reply:
+    """Ask one provider, again where that is safe and leaves time; raise its last failure.
+
+    Between two attempts the place is given back: whoever waits for it has not failed yet.
+    """
+    for number in count(1):
         try:
-            reply = await _read(turn, step, chosen, request, span)
-            outcome = "ok"
+            async with place(
+                call.turn, chosen.gate, call.tenant, instead_of=call.step, on_wait=call.turn.warn_waiting
+            ) as held:
+                return await attempt(call, chosen, held, reserve)
         except ProviderFailure as failure:
-            outcome = failure.kind
-            _note_failure(span, failure)
-            raise
-        except asyncio.CancelledError:
-            outcome = _cut_short(turn, span)
-            raise
-        finally:
-            turn.observer.inc(PROVIDER_REQUESTS_TOTAL, chosen.provider, outcome)
-    return reply
+            pause = max(chosen.retries.pause(number), failure.retry_after or 0.0)
+            denied = _why_not_again(call, chosen, failure, number, pause + reserve)
+            if denied is not None:
+                call.turn.observer.inc(PROVIDER_RETRIES_DENIED_TOTAL, chosen.provider, denied)
+                raise
+            call.turn.observer.inc(PROVIDER_RETRIES_TOTAL, chosen.provider, failure.kind)
+        await asyncio.sleep(pause)
+    raise AssertionError  # types: counting does not end
 
 
-async def _read(turn: Turn, step: phase, chosen: Chosen, request: ModelRequest, span: Span) -> Reply:
-    """Read one attempt to its end."""
-    loop = asyncio.get_running_loop()
-    gap = chosen.budgets.get("token_gap", turn.plan.token_gap)
-    sent = last = loop.time()
-    reply, calls, text = Reply(), dict[int, ToolCallDelta](), turn.text
-    start = len(text)
-    async with aclosing(chosen.model.stream(request)) as deltas:
-        async for delta in deltas:
-            now = loop.time()
-            if type(delta) is Text:
-                if turn.tokens.received == 0:
-                    step.at(TOKENS)
-                    turn.observer.record(PROVIDER_FIRST_TOKEN_SECONDS, now - sent, chosen.provider, chosen.label)
-                elif now - last > turn.max_gap:
-                    turn.max_gap = now - last
-                turn.tokens.received += 1
-                if turn.cause is not None:
-                    turn.tokens.wasted += 1
-                text.append(delta.text)
-                await turn.emit_in(step, TokenDelta(text=delta.text))
-                step.expect(TOKEN_GAP, gap)
-                last = loop.time()
-            else:
-                _gather(turn, reply, calls, delta)
-    if not reply.finish_reason:
-        raise ProviderFailure("malformed")
-    reply.text = "".join(text[start:])
-    reply.tool_calls = [ToolCall(call.id, call.name, call.arguments) for _, call in sorted(calls.items())]
-    _note_reply(turn, span, reply)
-    return reply
-
-
-def _gather(turn: Turn, reply: Reply, calls: dict[int, ToolCallDelta], delta: object) -> None:
-    """Take in a delta that is not text."""
-    match delta:
-        case Usage():
-            turn.tokens.prompt += delta.prompt_tokens
-            turn.tokens.generated += delta.generated_tokens
-        case Finish():
-            reply.finish_reason = delta.reason
-        case ToolCallDelta():
-            before = calls.get(delta.index, ToolCallDelta(delta.index))
-            calls[delta.index] = ToolCallDelta(
-                delta.index, delta.id or before.id, delta.name or before.name, before.arguments + delta.arguments
-            )
-
-
-def _cut_short(turn: Turn, span: Span) -> str:
-    """Say why an attempt was ended by us: the turn was stopped, or the provider was too slow for a budget."""
-    if turn.cause is not None:
-        span.set(Attr.OUTCOME, "cancelled")
-        return "cancelled"
-    span.fail("timeout")
-    return "timeout"
-
-
-def _note_reply(turn: Turn, span: Span, reply: Reply) -> None:
-    if not turn.tokens.generated:
-        turn.tokens.generated = turn.tokens.received  # the provider counted nothing: one delta, one token
-    span.set(Attr.GEN_AI_FINISH_REASONS, (reply.finish_reason,))
-    span.set(Attr.GEN_AI_INPUT_TOKENS, turn.tokens.prompt)
-    span.set(Attr.GEN_AI_OUTPUT_TOKENS, turn.tokens.generated)
-
-
-def _note_failure(span: Span, failure: ProviderFailure) -> None:
-    """Put on the span what may be known of a failure: its kind, status, code and request id, never its words."""
-    span.fail(failure.kind)
-    if failure.provider_status:
-        span.set(Attr.PROVIDER_STATUS, failure.provider_status)
-    if failure.provider_code:
-        span.set(Attr.PROVIDER_ERROR_CODE, failure.provider_code)
-    if failure.request_id:
-        span.set(Attr.PROVIDER_REQUEST_ID, failure.request_id)
+def _why_not_again(call: ModelCall, chosen: Chosen, failure: ProviderFailure, number: int, needed: float) -> str | None:
+    """Return what forbids another attempt, None if it may be made; `needed`: seconds that must be left for it."""
+    now = asyncio.get_running_loop().time()
+    if call.begun or not failure.retry_safe:
+        return "unsafe"
+    if number >= chosen.max_attempts:
+        return "attempts"
+    if chosen.circuit.rest(now):
+        return "circuit"
+    if needed >= call.step.left():
+        return "deadline"
+    return None if chosen.retries.take(now) else "budget"
