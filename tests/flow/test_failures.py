@@ -42,7 +42,7 @@ def test_a_provider_s_failure_ends_the_stream_with_one_error_that_says_where(mod
         assert seen.value(rows.FIRST_TOKEN_MISSED_TOTAL, ROUTE, "error") == missed
         assert house.requests("errored") == 1
 
-    in_house(scenario)
+    in_house(scenario, row={"max_attempts": 1})
 
 
 def test_what_the_provider_said_stays_with_its_span_as_status_code_and_id():
@@ -50,7 +50,7 @@ def test_what_the_provider_said_stays_with_its_span_as_status_code_and_id():
         await house.chat(model="sim:status=429,seed=9")
         return house.recorder.span("chat sim")
 
-    facts = in_house(scenario)["attributes"]
+    facts = in_house(scenario, row={"max_attempts": 1})["attributes"]
     assert facts[Attr.PROVIDER_STATUS] == 429
     assert facts[Attr.PROVIDER_ERROR_CODE] == "simulated"
     assert facts[Attr.PROVIDER_REQUEST_ID] == "sim-9"
