@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from uvicorn._types import ASGI3Application
 
-    from service.runtime.adaptive import Limit
     from service.chat.toolbox import Toolbox
+    from service.runtime.adaptive import Limit
     from service.settings import Settings
     from telemetry.observe import Observer
 

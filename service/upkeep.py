@@ -57,7 +57,8 @@ class Upkeep:
         for message_id in await self.store.interrupt_orphans(self.use.world.now()):
             self.use.observer.log(LOG_INSTANCE_LOST, message_id=message_id)
         for call_id, tool in await self.store.settle_orphaned_calls():
-            self.use.observer.inc(TOOL_CALLS_TOTAL, tool if tool in self.use.toolbox.equipped else OTHER, "indeterminate")
+            known = tool if tool in self.use.toolbox.equipped else OTHER
+            self.use.observer.inc(TOOL_CALLS_TOTAL, known, "indeterminate")
             self.use.observer.log(LOG_TOOL_INDETERMINATE, tool=tool, call_id=call_id)
         while self.use.unsettled:
             await self.store.end_turn(self.use.unsettled[0])

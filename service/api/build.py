@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
-from service.api import chat, openai_compat, ops, pages, sessions
+from service.api import approvals, chat, openai_compat, ops, pages, sessions
 from service.api.edges import Doorman
 from service.api.handlers import Responses, answer_errors
 from service.api.openapi import describe
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from telemetry.server import Trusts
     from telemetry.setup import Telemetry
 
-ROUTERS = (chat.router, openai_compat.router, sessions.router, ops.router)
+ROUTERS = (chat.router, openai_compat.router, sessions.router, approvals.router, ops.router)
 PAGES = (pages.playground, pages.docs, pages.files)  # some or all of them, as the settings say
 
 # What a browser of another origin may send beside what every page may, and may read of an answer.
