@@ -9,6 +9,7 @@ from service.api.build import ApiOptions
 from service.chat.turn import Budgets
 from service.settings import read_secret
 from telemetry import catalogue as rows
+from telemetry import slo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from service.settings_groups import BudgetSettings
     from telemetry.catalogue import Metric
     from telemetry.observe import Observer
-
-SLO_FIRST_TOKEN = 3.0  # seconds; the default first-token budget, and the SLO's threshold
-SLO_TOKEN_GAP = 1.0
 
 
 def budgets_of(given: BudgetSettings) -> Budgets:
@@ -49,8 +47,8 @@ def budgets_of(given: BudgetSettings) -> Budgets:
 
 def extra_bounds(budgets: Budgets, providers: Sequence[ProviderRow]) -> Mapping[Metric, tuple[float, ...]]:
     """Return what must be bounds of a histogram, or 'how many within budget' could not be asked: budgets and SLOs."""
-    first = {budgets.first_token, SLO_FIRST_TOKEN, *(row.first_token for row in providers if row.first_token)}
-    gaps = {budgets.token_gap, SLO_TOKEN_GAP, *(row.token_gap for row in providers if row.token_gap)}
+    first = {budgets.first_token, slo.FIRST_TOKEN_SECONDS, *(row.first_token for row in providers if row.first_token)}
+    gaps = {budgets.token_gap, slo.TOKEN_GAP_SECONDS, *(row.token_gap for row in providers if row.token_gap)}
     return {
         rows.PHASE_DURATION_SECONDS: tuple(sorted(set(budgets.phases.values()))),
         rows.TIME_TO_FIRST_TOKEN_SECONDS: tuple(sorted(first)),
