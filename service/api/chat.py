@@ -30,6 +30,7 @@ SSE_HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
+TIMEOUT_DIGITS = 12  # some thirty years: longer numbers are slow to read, and become no float
 SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 
@@ -120,12 +121,13 @@ def timeout_of(wire: Wire) -> float | None:
     text = wire.header(b"x-request-timeout-ms")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
+    if not (text.isascii() and text.isdigit() and len(text) <= TIMEOUT_DIGITS and int(text) > 0):
         raise InvalidRequest("X-Request-Timeout-Ms: must be a whole number of milliseconds, at least 1")
     return int(text) / 1e3
 
 
 router = APIRouter()
+
 
 @router.post(
     ROUTE,
