@@ -19,23 +19,19 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from telemetry.catalogue import DEGRADATIONS_TOTAL, LOG_DEGRADED, LOG_RECOVERED
+from service.runtime.redis_client import FAILURES, PATIENCE, raise_lost_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from redis.asyncio import Redis
     from redis.commands.core import AsyncScript
 
     from service.runtime.gate import Gate
-    from telemetry.observe import Observer
+    from service.runtime.outage import Outage
 
 LEASE = 3.0  # seconds: what a dead process held comes free after at most this; renewed at each third of it
 SHORT = 0.05  # seconds between rounds while somebody waits and more might be had
-PATIENCE = 0.25  # seconds for one answer of Redis, which takes 0.2 ms when it is well
-FAILURES = (RedisError, OSError, TimeoutError)
 
 # One hash per resource: process → "lease end:held:wanted". The server's clock decides, processes' clocks may differ.
 SCRIPT = """
@@ -92,11 +88,11 @@ class Leases:
     """Sets the limits of this process's gates to what it holds of the limits of all processes.
 
     Args:
-        redis: a client with time limits of its own, such as `connect` makes; closed by `close`.
+        redis: a client with time limits of its own, such as `redis_client.connect` makes; closed by `close`.
         limits: the gates and, of each, the limit of all processes together.
         process: this process's id, different from all others.
         processes: how many there are to be; what is seen in Redis counts as soon as it is more.
-        observer: where degradation and recovery are told.
+        outage: where it is told that Redis is gone, and back.
         lease: seconds after which the places of a process that says nothing come free.
     """
 
@@ -107,7 +103,7 @@ class Leases:
         *,
         process: str,
         processes: int,
-        observer: Observer,
+        outage: Outage,
         lease: float = LEASE,
     ) -> None:
         self._redis = redis
@@ -115,7 +111,7 @@ class Leases:
         self._shares = [Share(gate, limit, gate.tenant_limit) for gate, limit in limits.items()]
         self._process = process
         self._expected = self._processes = processes
-        self._observer = observer
+        self._outage = outage
         self._lease = lease
         self._short = asyncio.Event()
         self._renewed_at = asyncio.get_running_loop().time()
@@ -135,6 +131,7 @@ class Leases:
                     async with asyncio.timeout(self._lease / 3):
                         await self._short.wait()
             await self.round()
+            raise_lost_cancellation()
 
     async def round(self) -> None:
         """Renew, take and give back, for all resources; without an answer, fall back to an equal part."""
@@ -153,9 +150,8 @@ class Leases:
         for share, (held, fair, _) in zip(self._shares, answers, strict=True):
             # Fewer than held: the gate grants no more than that from now on, and the next round gives the rest back.
             share.hold(min(held, fair))
-        if self.degraded:
-            self.degraded = False
-            self._observer.log(LOG_RECOVERED, dependency="limits")
+        self.degraded = False
+        self._outage.end(self)
 
     async def close(self) -> None:
         """Give back everything and disconnect; call it once nothing runs any more."""
@@ -193,21 +189,11 @@ class Leases:
     def _fall_back(self, failure: Exception) -> None:
         for share in self._shares:
             share.hold(self._equal(share))
-        if not self.degraded:
-            self.degraded = True
-            self._observer.inc(DEGRADATIONS_TOTAL, "limits")
-            self._observer.log(LOG_DEGRADED, dependency="limits", error_type=type(failure).__name__)
+        self.degraded = True
+        self._outage.begin(self, failure)
 
     def _equal(self, share: Share) -> int:
         return max(1, share.limit // self._processes)
-
-
-def connect(url: str) -> Redis:
-    """Return a client that gives up at once: by itself redis-py waits and tries for seconds when the server is gone.
-
-    Nor does it tell the server its own version, which it would read from the disk, in the event loop, each time.
-    """
-    return Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=None, driver_info=None)
 
 
 def _key(share: Share) -> str:

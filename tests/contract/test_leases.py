@@ -10,44 +10,20 @@ import pytest
 from redis.exceptions import RedisError
 
 from service.runtime.gate import Gate
-from service.runtime.leases import Leases, connect
+from service.runtime.leases import Leases
+from service.runtime.outage import Outage
+from service.runtime.redis_client import connect
 from telemetry.catalogue import CONCURRENCY_LIMIT, DEGRADATIONS_TOTAL, LOG_DEGRADED, LOG_RECOVERED
 from telemetry.testing import recording_observer
-from tests.support import require
+from tests.contract.redis_server import SOON, RedisServer, until, until_answering
 
 LEASE = 0.9  # seconds: short, so that a test can wait for its end
-SOON = 10.0  # seconds; every wait ends by its condition, long before
-
-
-class Server:
-    """A redis-server on a socket in a folder of its own."""
-
-    def __init__(self, folder):
-        self.program = require("redis-server", "apt-get install -y redis-server")
-        self.path = folder / "redis.sock"
-        self.url = f"unix://{self.path}"
-        self.observers = [recording_observer() for _ in range(3)]  # made outside the loop: that reads files
-
-    def start(self):
-        options = ["--port", "0", "--unixsocket", self.path, "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen([self.program, *options], stdout=subprocess.DEVNULL)
-
-    def kill(self):
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait()
-        self.path.unlink(missing_ok=True)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self):
-        self.process.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture
 def server(tmp_path):
-    running = Server(tmp_path)
+    running = RedisServer(tmp_path)
+    running.observers = [recording_observer() for _ in range(3)]  # made outside the loop: that reads files
     running.start()
     yield running
     running.kill()
@@ -64,7 +40,7 @@ class Process:
             {self.gate: limit},
             process=name,
             processes=processes,
-            observer=self.observer,
+            outage=Outage("limits", self.observer),
             lease=LEASE,
         )
         self.requests = []
@@ -97,25 +73,6 @@ async def process(server, name, *, limit, processes=2, tenant_limit=None):
         await asyncio.wait([task])
         await one.leases.close()
     assert task.cancelled()
-
-
-async def until_answering(server):
-    redis = connect(server.url)
-    try:
-        async with asyncio.timeout(SOON):
-            while True:
-                with contextlib.suppress(RedisError, OSError):
-                    await redis.ping()
-                    return
-                await asyncio.sleep(0.01)
-    finally:
-        await redis.aclose()
-
-
-async def until(condition):
-    async with asyncio.timeout(SOON):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def in_use(*processes):
@@ -193,14 +150,16 @@ def test_what_a_process_gives_back_at_its_end_the_others_have_at_once(server):
 HOLDER = """
 import asyncio, sys
 from service.runtime.gate import Gate
-from service.runtime.leases import Leases, connect
+from service.runtime.leases import Leases
+from service.runtime.outage import Outage
+from service.runtime.redis_client import connect
 from telemetry.testing import recording_observer
 
 observer, _ = recording_observer()
 
 async def main():
     gate = Gate("requests", 10, queue=100, observer=observer)
-    leases = Leases(connect(sys.argv[1]), {gate: 10}, process="holder", processes=2, observer=observer, lease=0.9)
+    leases = Leases(connect(sys.argv[1]), {gate: 10}, process="holder", processes=2, outage=Outage("limits", observer), lease=0.9)
     await leases.round()
     tasks = [asyncio.create_task(leases.run()), *(asyncio.create_task(gate.acquire("demo")) for _ in range(20))]
     while gate.in_use < 9:
