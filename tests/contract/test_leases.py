@@ -2,12 +2,9 @@
 
 import asyncio
 import contextlib
-import signal
-import subprocess
 import sys
 
 import pytest
-from redis.exceptions import RedisError
 
 from service.runtime.gate import Gate
 from service.runtime.leases import Leases
@@ -159,7 +156,8 @@ observer, _ = recording_observer()
 
 async def main():
     gate = Gate("requests", 10, queue=100, observer=observer)
-    leases = Leases(connect(sys.argv[1]), {gate: 10}, process="holder", processes=2, outage=Outage("limits", observer), lease=0.9)
+    outage = Outage("limits", observer)
+    leases = Leases(connect(sys.argv[1]), {gate: 10}, process="holder", processes=2, outage=outage, lease=0.9)
     await leases.round()
     tasks = [asyncio.create_task(leases.run()), *(asyncio.create_task(gate.acquire("demo")) for _ in range(20))]
     while gate.in_use < 9:
