@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class OtlpSink:
@@ -25,6 +26,7 @@ class OtlpSink:
         self._spans = []
         self.connected = threading.Event()
         self.paths = []
+        self.bodies = []
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -50,11 +52,23 @@ class OtlpSink:
             assert self._arrived.wait_for(lambda: len(self._spans) >= count, seconds), f"{len(self._spans)} of {count}"
             return list(self._spans)
 
+    def trace(self, trace_id, seconds=15.0):
+        """Return the spans of a trace once its SERVER span, which ends last, is there."""
+        with self._arrived:
+            arrived = self._arrived.wait_for(lambda: self._of(trace_id, kind="server"), seconds)
+            assert arrived, f"no SERVER span of {trace_id} among {len(self._spans)} spans"
+            return self._of(trace_id)
+
+    def _of(self, trace_id, **facts):
+        wanted = {"trace_id": trace_id, **facts}.items()
+        return [span for span in self._spans if wanted <= {key: span[key] for key in ("trace_id", "kind")}.items()]
+
     def _take(self, path, body):
         request = ExportTraceServiceRequest()
         request.ParseFromString(body)
         with self._arrived:
             self.paths.append(path)
+            self.bodies.append(body)
             for resource in request.resource_spans:
                 labels = _plain(resource.resource.attributes)
                 self._spans += [_span(span, labels) for scope in resource.scope_spans for span in scope.spans]
@@ -84,16 +98,23 @@ class OtlpSink:
 
 
 def _plain(attributes):
-    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in attributes}
+    return {pair.key: _value(pair.value) for pair in attributes}
+
+
+def _value(value):
+    kind = value.WhichOneof("value")
+    return [_value(one) for one in value.array_value.values] if kind == "array_value" else getattr(value, kind)
 
 
 def _span(span, resource):
     return {
         "name": span.name,
+        "kind": Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
         "trace_id": span.trace_id.hex(),
         "span_id": span.span_id.hex(),
         "parent": span.parent_span_id.hex(),
         "attributes": _plain(span.attributes),
+        "events": [event.name for event in span.events],
         "status": span.status.code,
         "resource": resource,
     }
