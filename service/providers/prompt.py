@@ -68,6 +68,30 @@ def assemble(
     return tuple(messages)
 
 
+def refit(
+    messages: Sequence[ChatMessage],
+    documents: Sequence[Document],
+    context_tokens: int | None,
+    *,
+    count: Count = estimate_tokens,
+) -> tuple[ChatMessage, ...]:
+    """Return a prompt that was put together for another model, cut to `context_tokens` in the order of `assemble`.
+
+    What follows the question, calls of tools and their results, is kept whole: the answer goes on from there.
+    """
+    asked = max((place for place, message in enumerate(messages) if message.role == "user"), default=-1)
+    if context_tokens is None or asked < 0 or sum(_size(m.content, count) for m in messages) <= context_tokens:
+        return tuple(messages)
+    content, begun = messages[asked].content, messages[asked + 1 :]
+    question = question_of(content)
+    system, before = ("", messages[:asked])
+    if messages[0].role == "system":
+        system, before = messages[0].content, messages[1:asked]
+    left = max(0, context_tokens - sum(_size(m.content, count) for m in begun))
+    found = () if question == content else documents
+    return (*assemble(system, found, before, question, context_tokens=left, count=count), *begun)
+
+
 def question_of(message: str) -> str:
     """Return what the user asked, from a message that `assemble` made, without the documents before it."""
     return message.rpartition(_CLOSE)[2] if message.startswith(_OPEN) else message

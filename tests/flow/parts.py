@@ -78,3 +78,23 @@ class Says:
 
     async def close(self):
         pass
+
+
+class InTurn:
+    """A model that answers each call with the next of `scripts` (see `Says`), with the last one again and again."""
+
+    name = "simulated"
+
+    def __init__(self, *scripts):
+        self._scripts = scripts
+        self.times = []  # of the calls
+
+    async def stream(self, request):
+        self.times.append(asyncio.get_running_loop().time())
+        script = self._scripts[min(len(self.times), len(self._scripts)) - 1]
+        async with aclosing(Says(*script).stream(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def close(self):
+        pass

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.ports import ChatMessage, Document, ToolCall
-from service.providers.prompt import MESSAGE_TOKENS, assemble, cut, estimate_tokens, question_of, render
+from service.providers.prompt import MESSAGE_TOKENS, assemble, cut, estimate_tokens, question_of, refit, render
 
 WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
 FORGED = st.lists(
@@ -96,3 +96,47 @@ def test_an_estimate_grows_with_the_bytes():
     assert estimate_tokens("") == 0
     assert estimate_tokens("word") == 2
     assert estimate_tokens("日本語") == 3
+
+
+# --- for another model --------------------------------------------------------------------------------------------
+
+RESULT = (
+    ChatMessage("assistant", "", (ToolCall("c", "case_lookup", "{}"),)),
+    ChatMessage("tool", "It is open.", tool_call_id="c"),
+)
+
+
+def size(messages):
+    return sum(estimate_tokens(message.content) + MESSAGE_TOKENS for message in messages)
+
+
+@given(WORDS, DOCUMENTS, HISTORY, st.integers(40, 400))
+def test_a_prompt_for_another_model_is_what_would_have_been_put_together_for_it(system, documents, history, limit):
+    whole = assemble(system, documents, history, "What now?")
+    assert refit(whole, documents, None) == whole
+    fitted = refit(whole, documents, limit)
+    assert fitted == whole if size(whole) <= limit else size(fitted) <= limit
+    assert question_of(fitted[-1].content) == "What now?"
+
+
+def test_calls_and_results_after_the_question_are_kept_and_the_rest_makes_room():
+    documents = [document("one " * 40), document("two " * 400)]
+    whole = (*assemble("Be brief.", documents, [ChatMessage("user", "hi " * 90)], "What now?"), *RESULT)
+    fitted = refit(whole, documents, 150)
+    assert fitted[-2:] == RESULT
+    assert [message.role for message in fitted] == ["system", "user", "assistant", "tool"]
+    assert "one" in fitted[1].content
+    assert "two" not in fitted[1].content
+    assert size(fitted) <= 150
+
+
+def test_a_client_s_own_prompt_loses_its_oldest_messages():
+    own = tuple(ChatMessage(role, f"{role} {n} " * 9) for n in range(9) for role in ("user", "assistant"))
+    fitted = refit((*own, ChatMessage("user", "What now?")), (), 120)
+    assert fitted[-1].content == "What now?"
+    assert fitted[:-1] == own[-len(fitted) + 1 :]
+    assert size(fitted) <= 120
+
+
+def test_a_prompt_without_a_question_is_left_as_it_is():
+    assert refit(RESULT, (), 1) == RESULT
