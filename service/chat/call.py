@@ -122,6 +122,7 @@ def _object(text: str) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(text or "{}", parse_constant=_refuse)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could not be sent or stored
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -119,7 +119,7 @@ def _use(call: Call) -> ToolUse:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)[:LONGEST_RESULT]
+    return json.dumps(value, ensure_ascii=False)[:LONGEST_RESULT].encode("utf-8", "replace").decode()
 
 
 # --- where it stands ----------------------------------------------------------------------------------------------
