@@ -7,6 +7,7 @@ import json
 from collections import Counter
 
 from service.calls import Tool
+from service.errors import ProviderFailure
 from service.ports import Finish, Text, ToolCall, ToolCallDelta, ToolSpec, Usage
 
 SCHEMA = {
@@ -49,12 +50,15 @@ class Recorder:
 
 
 class Asks:
-    """A model that asks for the calls of each round, one list a round, then answers; it keeps what it was told."""
+    """A model that asks for the calls of each round, one list a round, then answers; it keeps what it was told.
+
+    Its first `failing` answers fail, after the calls were made; it `thinks` for so many seconds before each round.
+    """
 
     name = "simulated"
 
-    def __init__(self, *rounds, answer="Done [1]."):
-        self.rounds, self.answer = rounds, answer
+    def __init__(self, *rounds, answer="Done [1].", failing=0, thinks=0.0):
+        self.rounds, self.answer, self.failing, self.thinks = rounds, answer, failing, thinks
         self.requests = []
         self.open = 0
 
@@ -65,11 +69,15 @@ class Asks:
 
     async def stream(self, request):
         self.requests.append(request)
+        await asyncio.sleep(self.thinks)
         asked = self.rounds[request.round] if request.round < len(self.rounds) else ()
         for index, call in enumerate(asked):
             yield ToolCallDelta(index, call.id, call.name, call.arguments)
         if asked:
             yield Finish("tool_calls")
+        elif self.failing:
+            self.failing -= 1
+            raise ProviderFailure("5xx")
         else:
             yield Text(self.answer)
             yield Finish("stop")
