@@ -91,7 +91,7 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
         self._work, self.row = work, row
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
-        self._where = self._awaited = row.name  # what a disconnect, and a timeout, in here is called
+        self._where, self._awaited = row.name, row.whole  # what a disconnect, and a timeout, in here is called
         self.outcome: str | None = None
         self._stopped: float | None = None
         self._moving = inf

@@ -1,0 +1,227 @@
+"""The queue between producer and reader: bounded, in order, and always able to say how it ended."""
+
+import asyncio
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from service.runtime.outbox import Outbox
+from tests.support import proof_count
+from tests.virtual_loop import VirtualLoop, run
+
+
+def test_what_waits_is_taken_at_once_and_in_order():
+    async def scene():
+        outbox = Outbox(10)
+        for event in "abc":
+            await outbox.put(event)
+        assert len(outbox) == outbox.high_water == 3
+        assert await outbox.take() == ["a", "b", "c"]
+        assert len(outbox) == 0
+
+    run(scene())
+
+
+def test_a_reader_waits_for_the_first_event():
+    async def scene():
+        outbox = Outbox(10)
+        reader = asyncio.create_task(outbox.take())
+        await asyncio.sleep(5)
+        assert not reader.done()
+        await outbox.put("a")
+        assert await reader == ["a"]
+
+    run(scene())
+
+
+def test_a_producer_waits_while_it_is_full_and_goes_on_when_something_was_taken():
+    async def scene():
+        outbox = Outbox(2)
+        await outbox.put("a")
+        assert not outbox.full
+        await outbox.put("b")
+        assert outbox.full
+        with pytest.raises(asyncio.QueueFull):
+            outbox.put_nowait("x")
+        producer = asyncio.create_task(outbox.put("c"))
+        await asyncio.sleep(5)
+        assert not producer.done()
+        assert await outbox.take() == ["a", "b"]
+        await producer
+        assert await outbox.take() == ["c"]
+        assert outbox.high_water == 2
+
+    run(scene())
+
+
+def test_a_full_queue_can_still_be_closed_with_last_words():
+    async def scene():
+        outbox = Outbox(1)
+        await outbox.put("a")
+        outbox.close("end")
+        outbox.close("another end")
+        assert outbox.closed
+        assert not outbox.drained
+        assert await outbox.take() == ["a", "end"]
+        assert outbox.drained
+        assert await outbox.take() == []
+
+    run(scene())
+
+
+def test_a_reader_that_waits_is_woken_by_the_end():
+    async def scene():
+        outbox = Outbox(1)
+        reader = asyncio.create_task(outbox.take())
+        await asyncio.sleep(5)
+        outbox.close("end")
+        assert await reader == ["end"]
+
+    run(scene())
+
+
+def test_without_last_words_the_end_is_nothing():
+    async def scene():
+        outbox = Outbox(1)
+        outbox.close()
+        assert await outbox.take() == []
+        assert outbox.drained
+        assert not outbox.opened
+
+    run(scene())
+
+
+def test_a_nudge_lets_a_reader_return_with_nothing_and_takes_no_event_s_place():
+    async def scene():
+        outbox = Outbox(2)
+        reader = asyncio.create_task(outbox.take())
+        await asyncio.sleep(5)
+        outbox.nudge()
+        outbox.nudge()
+        assert await reader == []
+        outbox.nudge()
+        await outbox.put("a")
+        outbox.nudge()
+        assert await outbox.take() == ["a"]
+
+    run(scene())
+
+
+def test_what_is_discarded_is_gone_and_frees_its_producers():
+    async def scene():
+        outbox = Outbox(1)
+        await outbox.put("a")
+        outbox.close("end")
+        outbox.discard()
+        assert len(outbox) == 0
+        assert outbox.drained
+
+    run(scene())
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Puts, takes, nudges, cancellations and an end, in whatever order hypothesis thinks of."""
+
+    BOUND = 3
+
+    def __init__(self):
+        super().__init__()
+        self.loop = VirtualLoop(seed=0)
+        self.outbox = Outbox(self.BOUND)
+        self.producers, self.reader = {}, None  # a producer has at most one put under way
+        self.sent, self.taken, self.number = [], [], 0
+
+    def teardown(self):
+        for task in (*(task for task, _ in self.producers.values()), *([self.reader] if self.reader else [])):
+            task.cancel()
+        self.settle()
+        self.loop.close()
+
+    def settle(self, *calls):
+        async def steps():
+            for call in calls:
+                call()
+            for _ in range(8):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(steps())
+        for name, (task, event) in [*self.producers.items()]:
+            if task.done():
+                del self.producers[name]
+                if not task.cancelled():
+                    self.sent.append(event)
+        if self.reader is not None and self.reader.done():
+            if not self.reader.cancelled():
+                self.taken += self.reader.result()
+            self.reader = None
+
+    @precondition(lambda self: not self.outbox.closed)
+    @rule(name=st.sampled_from("AB"))
+    def a_producer_puts(self, name):
+        if name in self.producers:
+            return
+        event = self.next(name)
+
+        def put():
+            self.producers[name] = (self.loop.create_task(self.outbox.put(event)), event)
+
+        self.settle(put)
+
+    def next(self, name):
+        self.number += 1
+        return (name, self.number)
+
+    @precondition(lambda self: self.reader is None)
+    @rule()
+    def the_reader_takes(self):
+        def take():
+            self.reader = self.loop.create_task(self.outbox.take())
+
+        self.settle(take)
+
+    @rule()
+    def somebody_nudges(self):
+        self.settle(self.outbox.nudge)
+
+    @precondition(lambda self: self.producers)
+    @rule(pick=st.integers(0, 9))
+    def a_producer_is_cancelled(self, pick):
+        waiting = [task for task, _ in self.producers.values()]
+        self.settle(waiting[pick % len(waiting)].cancel)
+
+    @precondition(lambda self: self.reader is not None)
+    @rule(and_put=st.booleans())
+    def the_reader_is_cancelled(self, and_put):
+        if and_put and not self.outbox.closed and not self.outbox.full:
+            self.sent.append(self.next("C"))
+            self.settle(lambda: self.outbox.put_nowait(self.sent[-1]), self.reader.cancel)
+        else:
+            self.settle(self.reader.cancel)
+
+    @precondition(lambda self: not self.producers)
+    @rule()
+    def it_ends(self):
+        if not self.outbox.closed:
+            self.sent.append(self.next("end"))
+            self.settle(lambda: self.outbox.close(self.sent[-1]))
+
+    @invariant()
+    def nothing_is_lost_doubled_or_out_of_order_and_the_bound_is_kept(self):
+        assert len(self.outbox) <= self.BOUND
+        for producer in "ABC":
+            mine = [number for name, number in self.taken if name == producer]
+            assert mine == sorted(mine)
+        assert "end" not in [name for name, _ in self.taken[:-1]]
+        assert len(set(self.taken)) == len(self.taken)
+        assert set(self.taken) <= set(self.sent)
+        if self.outbox.drained:
+            assert set(self.taken) == set(self.sent)
+        if self.reader is not None:
+            assert not self.outbox.closed, "a reader is never left waiting after the end"
+            assert len(self.outbox) == 0, "a reader never waits while there is something"
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=proof_count(100, 1500), stateful_step_count=40, deadline=None)
