@@ -20,14 +20,14 @@ from service.chat.admittance import Admittance
 from service.chat.parts import Gates, Habits, Parts
 from service.equipment import facts_of, toolbox_of, tools_of
 from service.errors import Cause
+from service.limits import RERANK_WORKERS, Limits
 from service.policy.cedar import CedarPolicy
 from service.providers import local
 from service.readiness import Readiness
 from service.retrieval import corpus
 from service.retrieval.fts import FtsRetriever
 from service.retrieval.rerank import ProcessReranker
-from service.routing import Routes, key_of, limit_of, request_for, row_of
-from service.runtime.gate import Gate
+from service.routing import Routes, key_of, request_for, row_of
 from service.runtime.schemas import ProcessSchemas
 from service.runtime.shell import Shell
 from service.runtime.world import real_world
@@ -35,7 +35,7 @@ from service.server.run import Application
 from service.store import BEAT_EVERY, StateStore, migrate, open_store
 from service.store.tenants import tenants_of
 from service.tools.registry import NAMES
-from service.translate import api_options, budgets_of, extra_bounds, show_budgets
+from service.translate import api_options, budgets_of, extra_bounds, redis_url_of, show_budgets
 from service.upkeep import Upkeep
 from telemetry import catalogue as rows
 from telemetry.catalogue import LabelSets
@@ -49,20 +49,18 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
     from service.chat.toolbox import Toolbox
-    from service.runtime.adaptive import Limit
     from service.settings import Settings
     from telemetry.observe import Observer
 
-RETRIEVAL_PLACES = 50
-RERANK_WORKERS = 1  # one process scores a list in about a millisecond: more would only wait for the same core
-INNER_QUEUE = 1000  # who waits for an inner place holds a request's place already: that bounds it
 CLEANUP_SECONDS = 4.0
 TOO_LARGE = (413, 431)
 
 
-def application(settings: Settings, environ: Mapping[str, str], demo_key: str | None) -> Application:
-    """Return what the server runs, not yet open."""
-    service = Service(settings, environ, demo_key)
+def application(
+    settings: Settings, environ: Mapping[str, str], demo_key: str | None, processes: int = 1
+) -> Application:
+    """Return what the server runs, not yet open, in one of `processes`."""
+    service = Service(settings, environ, demo_key, processes)
     asgi = cast("ASGI3Application", Shell(service))  # uvicorn and Starlette each have types of their own for ASGI
     return Application(asgi=asgi, drain=service.drain, on_refused=service.note_refusal)
 
@@ -70,8 +68,8 @@ def application(settings: Settings, environ: Mapping[str, str], demo_key: str | 
 class Service:
     """One process of Forebay."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], demo_key: str | None) -> None:
-        self._settings, self._environ, self._demo_key = settings, environ, demo_key
+    def __init__(self, settings: Settings, environ: Mapping[str, str], demo_key: str | None, processes: int) -> None:
+        self._settings, self._demo_key, self._processes = settings, demo_key, processes
         self._world = real_world()
         self._closing = AsyncExitStack()
         given = [row for row in settings.providers if row.kind != "local" or local.available() is None]
@@ -79,6 +77,7 @@ class Service:
         self._provider_keys = {row.name: key_of(row, environ) for row in given}
         self._default = settings.default_model or self._rows[0].models[0]
         self._budgets = budgets_of(settings.budgets)
+        self._redis_url = redis_url_of(settings.limits, environ)
         self._options = api_options(settings, environ)
         self._parts: Parts | None = None
         self._admittance: Admittance | None = None
@@ -110,7 +109,8 @@ class Service:
             await store.put_demo_key(self._demo_key)
             await retriever.add_documents(corpus.TENANT, await asyncio.to_thread(corpus.documents))
 
-        gates = self._gates(observer)
+        limits = await self._open_limits(toolbox, observer)
+        gates = limits.gates
         models = Routes(
             self._rows,
             self._default,
@@ -121,7 +121,7 @@ class Service:
         models.open(observer, self._provider_keys)
         closing.push_async_callback(models.close)
         keys = Keys(store.authenticate)
-        parts = self._parts = self._build_parts(observer, store, retriever, reranker, models, gates, keys, toolbox)
+        parts = self._parts = self._build_parts(observer, store, retriever, reranker, models, limits, keys, toolbox)
         places = (*gates.values(), *(one.gate for one in toolbox.equipped.values()))
         upkeep = Upkeep(parts, store, places, BEAT_EVERY)
         await store.beat(parts.instance_id)
@@ -133,7 +133,7 @@ class Service:
         observer.set(rows.BUILD_INFO, 1, version("forebay"))
         observer.log(rows.LOG_STARTED, version=version("forebay"), environment=settings.environment)
         trusts = trusts_services(keys) if settings.environment == "production" else None
-        readiness = self._readiness(store, models, telemetry)
+        readiness = self._readiness(store, models, telemetry, limits)
         return build_api(parts, store, telemetry, readiness, self._options, trusts=trusts)
 
     async def close(self) -> None:
@@ -212,20 +212,19 @@ class Service:
             log_format=given.log_format,
         )
 
-    def _gates(self, observer: Observer) -> dict[str, Gate]:
-        limits = self._settings.limits
-        inner: dict[str, int | Limit] = {"retrieval": RETRIEVAL_PLACES, "rerank": RERANK_WORKERS}
-        inner |= {f"model:{row.name}": limit_of(row) for row in self._rows}
-        gates = {name: Gate(name, places, queue=INNER_QUEUE, observer=observer) for name, places in inner.items()}
-        gates["requests"] = Gate(
-            "requests",
-            limits.requests,
-            queue=limits.queue,
+    async def _open_limits(self, toolbox: Toolbox, observer: Observer) -> Limits:
+        limits = Limits(
+            self._settings.limits,
+            self._rows,
+            processes=self._processes,
+            redis_url=self._redis_url,
+            world=self._world,
             observer=observer,
-            tenant_limit=limits.tenant_requests,
-            tenant_queue=limits.tenant_queue,
         )
-        return gates
+        self._closing.push_async_callback(limits.close)
+        limits.share(one.gate for one in toolbox.equipped.values())
+        await limits.open()
+        return limits
 
     def _build_parts(
         self,
@@ -234,13 +233,20 @@ class Service:
         retriever: FtsRetriever,
         reranker: ProcessReranker,
         models: Routes,
-        gates: Mapping[str, Gate],
+        limits: Limits,
         keys: Keys,
         toolbox: Toolbox,
     ) -> Parts:
         settings = self._settings
         policy_path = settings.policy.path
-        self._admittance = Admittance(gates["requests"], settings.limits.queue_wait_ms / 1e3)
+        gates, queue_wait = limits.gates, settings.limits.queue_wait_ms / 1e3
+        self._admittance = Admittance(
+            gates["requests"],
+            limits.quota,
+            limits.rules.daily,
+            patience=queue_wait,
+            inner_patience=self._budgets.phases["admission"],
+        )
         return Parts(
             world=self._world,
             observer=observer,
@@ -259,6 +265,7 @@ class Service:
                 documents=settings.chat.documents,
                 stream_queue=settings.limits.stream_queue,
                 max_body=settings.server.max_body_bytes,
+                queue_wait=queue_wait,
             ),
             budgets=self._budgets,
             instance_id=self._world.new_id("instance"),
@@ -267,9 +274,11 @@ class Service:
             admit=self._admittance.admit,
         )
 
-    def _readiness(self, store: StateStore, models: Routes, telemetry: Telemetry) -> Readiness:
+    def _readiness(self, store: StateStore, models: Routes, telemetry: Telemetry, limits: Limits) -> Readiness:
         """Return what /readyz asks. A model that this machine cannot run has no row here, and has failed."""
         facts: dict[str, Callable[[], str]] = {"telemetry": lambda: telemetry.collector}
+        if self._redis_url is not None:
+            facts["limits"] = limits.state
         for row in self._settings.providers:
             if row.kind == "local":
                 facts[f"model:{row.name}"] = partial(models.life_of, row.name)

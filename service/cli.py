@@ -74,7 +74,7 @@ def serve(config: Path | None, data_dir: Path | None, host: str | None, port: in
     key = _prepared(settings, workers)
     try:
         code = run_server(
-            partial(application, settings, dict(os.environ), key),
+            partial(application, settings, dict(os.environ), key, workers),
             host=given.host,
             port=given.port,
             ops_port=given.own_ops_port,

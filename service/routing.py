@@ -130,6 +130,7 @@ class Routes:
             context_tokens=row.context_tokens,
             calls_tools=row.kind != "local",  # SmolLM2 has never learnt to
             max_output_tokens=row.max_output_tokens,
+            price=row.prices,
             budgets=budgets,
         )
 

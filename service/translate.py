@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from service.providers.rows import ProviderRow
     from service.settings import Settings
-    from service.settings_groups import BudgetSettings
+    from service.settings_groups import BudgetSettings, LimitSettings
     from telemetry.catalogue import Metric
     from telemetry.observe import Observer
 
@@ -73,6 +73,12 @@ def show_budgets(budgets: Budgets, providers: Sequence[ProviderRow], observer: O
         for model in row.models:
             for limit, seconds in limits.items():
                 observer.set(rows.MODEL_BUDGET_SECONDS, seconds, model, limit)
+
+
+def redis_url_of(given: LimitSettings, environ: Mapping[str, str]) -> str | None:
+    """Return where limits are shared, None if each process counts for itself; raise SettingsError."""
+    secret = read_secret(given.redis_url_env, given.redis_url_file, environ)
+    return secret.get_secret_value() if secret and given.backend == "redis" else None
 
 
 def api_options(settings: Settings, environ: Mapping[str, str]) -> ApiOptions:

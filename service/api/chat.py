@@ -17,7 +17,7 @@ from service.chat.turn import Ask
 from service.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from service.api.wire import Wire
     from service.chat.events import Event
@@ -88,6 +88,11 @@ class SseDoor:
     def once(self, body: bytes) -> Once | None:
         """Return the request's Idempotency-Key; raise InvalidRequest if it is none."""
         return once_of(self._wire, ROUTE, body)
+
+    def announce(self, headers: Mapping[str, str]) -> None:
+        """Send these headers too, whatever the answer is."""
+        for name, value in headers.items():
+            self._wire.add_header(name.lower().encode(), value.encode())
 
     def say_replayed(self) -> None:
         """Say in the headers that this answer was given before."""

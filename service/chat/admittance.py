@@ -1,34 +1,115 @@
-"""Who is turned away at once, before anything is spent: while draining, over a rate, with no hope of a place."""
+"""Who is turned away at once, before anything is spent: while draining, over a rate or quota, with no hope of a place.
+
+Called by flow.py for each turn, in the contract's order of refusals. What is reserved of the tenant's quota at this
+door is settled by conduct.py at the turn's end, whatever that is.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 from service.errors import ShuttingDown
+from service.providers.prompt import estimate_tokens
+from service.runtime.quota import OverLimit
 
 if TYPE_CHECKING:
-    from service.chat.turn import Turn
+    from service.chat.parts import Chosen
+    from service.chat.turn import Ask, Turn
+    from service.providers.rows import Price
     from service.runtime.gate import Gate
+    from service.runtime.quota import Allowance, Amounts, Quota
+
+LIKELY_OUTPUT = 500  # tokens of an answer that nobody has bounded
+LARGEST_GUESS = 0.1  # of a day's amount: what is only a guess reserves no more
+PER = 1_000_000  # prices are for a million tokens
 
 
 @dataclass(slots=True)
 class Admittance:
-    """Decides at the door, one per process. `patience`: seconds that a request may wait for its own place."""
+    """Decides at the door, one per process.
+
+    Attributes:
+        requests: the gate of the request's own place.
+        quota: what a tenant may use over time.
+        daily: the most of each metered thing in a day.
+        patience: seconds that a turn may wait for its own place.
+        inner_patience: seconds that it may wait for its model's.
+        draining: this process takes nothing new.
+    """
 
     requests: Gate
-    patience: float
+    quota: Quota
+    daily: Amounts = field(default_factory=dict)
+    patience: float = 2.0
+    inner_patience: float = 2.0
     draining: bool = False
 
-    def admit(self, turn: Turn) -> None:
-        """Let `turn` go on to wait for its place.
+    async def admit(self, turn: Turn, chosen: Chosen) -> None:
+        """Let `turn` go on to wait for its place, and reserve what it is likely to use.
 
         Raises:
             ShuttingDown: this process drains.
-            RateLimited: the tenant's own line is full or too long.
-            Overloaded: the queue is full or too long.
+            RateLimited: a rate or quota is used up, or the tenant's own line is full or too long.
+            Overloaded: the queue is full, or the first token could not come in the time that is left.
         """
         if self.draining:
             raise ShuttingDown(retry_after=1.0)
         assert turn.principal is not None  # noqa: S101  (types: the flow authenticated before)
-        self.requests.check(turn.principal.tenant, min(self.patience, turn.left()))
+        assert turn.ask is not None  # noqa: S101
+        prompt = _prompt_tokens(turn.ask)
+        try:
+            charge = await self.quota.admit(
+                turn.principal.tenant, turn.principal.user, self._likely(turn.ask, chosen, prompt)
+            )
+        except OverLimit as refusal:
+            _announce(turn, refusal.allowance)
+            raise
+        turn.settle = lambda: charge.settle(_used(turn, chosen, prompt))
+        _announce(turn, charge.allowance)
+        self._expect_places(turn, chosen, turn.principal.tenant)
+
+    def _expect_places(self, turn: Turn, chosen: Chosen, tenant: str) -> None:
+        """Refuse a turn whose queue is full, or whose waits and first token take longer than what is left."""
+        left = turn.left() - chosen.gate.expected_sample()
+        self.requests.check(tenant, min(self.patience, left))
+        left -= self.requests.expected_wait(tenant)
+        chosen.gate.check(tenant, min(self.inner_patience, left))
+
+    def _likely(self, ask: Ask, chosen: Chosen, prompt: int) -> Amounts:
+        """Return what the turn is likely to use: all that it may use, if that is known."""
+        bound = min((limit for limit in (ask.max_output_tokens, chosen.max_output_tokens) if limit), default=None)
+        amounts = _amounts(prompt, bound or LIKELY_OUTPUT, chosen.price)
+        if bound is not None:
+            return amounts
+        return {name: min(amount, LARGEST_GUESS * self.daily.get(name, inf)) for name, amount in amounts.items()}
+
+
+def _announce(turn: Turn, allowance: Allowance | None) -> None:
+    if allowance is not None:
+        turn.headers |= allowance.headers()
+
+
+def _prompt_tokens(ask: Ask) -> int:
+    """Estimate what the client sends; what history and documents add is not known yet."""
+    texts = [ask.message] if ask.messages is None else [message.content for message in ask.messages]
+    return sum(map(estimate_tokens, texts))
+
+
+def _used(turn: Turn, chosen: Chosen, prompt: int) -> Amounts:
+    """Return what the turn has used, of each model that it asked.
+
+    A provider that was broken off has not said how long the prompt was, and read it all the same.
+    """
+    prices = {one.label: one.price for one in (chosen.fallback, chosen) if one is not None}
+    sums: dict[str, float] = {}
+    for label, tokens in turn.tokens_by_model.items():
+        for name, amount in _amounts(tokens.prompt or prompt, tokens.generated, prices[label]).items():
+            sums[name] = sums.get(name, 0.0) + amount
+    return sums
+
+
+def _amounts(prompt: int, generated: int, price: Price) -> Mapping[str, float]:
+    return {"tokens": prompt + generated, "cost": (prompt * price.prompt + generated * price.generated) / PER}

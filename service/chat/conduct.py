@@ -67,12 +67,14 @@ async def conduct(turn: Turn, use: Parts, door: Door) -> None:
         finally:
             use.live.remove(turn)
             turn.outbox.discard()
+            turn.settle()
             account.close()
 
 
 async def _answer_client(turn: Turn, use: Parts, door: Door) -> None:
     """Refuse before the stream, or deliver it; drop a reader that stalls."""
     first = await turn.outbox.take()
+    door.announce(turn.headers)
     if turn.refusal is not None:
         if turn.cause is not Cause.CLIENT_DISCONNECT:
             await door.refuse(turn.refusal, turn.span.trace_id)

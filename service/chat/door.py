@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from service.chat.steps.stream_emit import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.chat.turn import Ask
     from service.errors import ForebayError
     from service.ports import Once
@@ -49,6 +51,10 @@ class Door(Writer, Protocol):
 
     def once(self, body: bytes) -> Once | None:
         """Return the Idempotency-Key that came with `body`, if one did; raise InvalidRequest."""
+        ...
+
+    def announce(self, headers: Mapping[str, str]) -> None:
+        """Send these headers too, whatever the answer is."""
         ...
 
     def say_replayed(self) -> None:

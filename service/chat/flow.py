@@ -54,11 +54,11 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
         turn.once = door.once(body)
     who = turn.principal = await use.authenticate(door.authorization, door.address)
     chosen = turn.choose(use.models.choose(ask.model))
-    use.admit(turn)
+    await use.admit(turn, chosen)
     model_stream.check(chosen)
 
     scope, history = await together(_authorise(turn, use, who), _recall(turn, use, who, ask))
-    async with place(turn, use.gates.requests, who.tenant, always=True):
+    async with place(turn, use.gates.requests, who.tenant, always=True, patience=use.habits.queue_wait):
         await _open(turn, use, ask, door)
         if turn.answered is not None:
             await _replay(turn, turn.answered)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from service.chat.live import Live
+from service.providers.rows import Price
 
 if TYPE_CHECKING:
     from service.chat.toolbox import Toolbox
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from telemetry.observe import Observer
 
 
+FREE = Price()
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A model that was chosen for a turn: `label` names it in metrics and events, `upstream` at its provider.
@@ -50,6 +54,7 @@ class Chosen:
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     calls_tools: bool = True
+    price: Price = FREE
     budgets: Mapping[str, float] = field(default_factory=dict)  # first_token, token_gap, generation, total in seconds
 
 
@@ -94,6 +99,7 @@ class Habits:
     stream_queue: int = 64
     max_body: int = 4 * 1024 * 1024  # bytes
     keep_alive: float = 15.0
+    queue_wait: float = 2.0  # for a turn's own place
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,6 @@ class Parts:
     instance_id: str
     assemble: Assemble
     toolbox: Toolbox
-    admit: Callable[[Turn], None]  # refuses at once: draining, rate, quota, full queue, deadline
+    admit: Callable[[Turn, Chosen], Awaitable[None]]  # refuses at once: draining, rate, quota, full queue, deadline
     live: Live = field(default_factory=Live)
     unsettled: list[Ending] = field(default_factory=list)  # endings that the store did not take: tried again later

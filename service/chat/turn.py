@@ -13,7 +13,7 @@ from service.runtime.outbox import Outbox
 from telemetry.catalogue import CANCEL_LATENCY_SECONDS, DEGRADATIONS_TOTAL, LOG_DEGRADED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from service.chat.events import Event
     from service.chat.parts import Chosen
@@ -69,6 +69,10 @@ class Tokens:
         self.wasted += more.wasted
 
 
+def _nothing() -> None:
+    """Settle a turn that has reserved nothing."""
+
+
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Turn:
     """The state of one request. Times are loop time in seconds."""
@@ -93,6 +97,8 @@ class Turn:
     model: str = ""  # the label: an id of the configuration, never the request's words
     stand_in: Chosen | None = None  # the fallback, once it was asked: it goes on with what follows
     answer: Answer | None = None
+    settle: Callable[[], None] = _nothing  # replaces what it has reserved of its tenant's quota by what it used
+    headers: dict[str, str] = field(default_factory=dict)  # for the client, with whatever it is answered
     # where it is
     phases: list[str] = field(default_factory=list)  # the open ones
     where: str = "input.validation"

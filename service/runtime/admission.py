@@ -26,6 +26,7 @@ async def place(
     tenant: str,
     *,
     always: bool = False,
+    patience: float | None = None,
     instead_of: phase | None = None,
     on_wait: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Place]:
@@ -36,6 +37,7 @@ async def place(
         gate: the resource.
         tenant: in whose line to wait.
         always: show the wait as a phase although there was none to wait for (the request's own place).
+        patience: seconds to wait at most, instead of the plan's.
         instead_of: the phase that needs the place; its clock stands still during the wait.
         on_wait: called before a wait begins.
     """
@@ -45,17 +47,17 @@ async def place(
             instead_of.stop_clock(total=False)
         if on_wait is not None:
             await on_wait()
-        held = await _wait(work, gate, tenant)
+        held = await _wait(work, gate, tenant, patience)
         if instead_of is not None:
             instead_of.start_clock()
     with held:
         yield held
 
 
-async def _wait(work: Work, gate: Gate, tenant: str) -> Place:
+async def _wait(work: Work, gate: Gate, tenant: str, patience: float | None) -> Place:
     """Wait in line within the budget of the phase `admission`."""
     try:
-        with phase(work, ADMISSION) as step:
+        with phase(work, ADMISSION, budget=patience) as step:
             step.note(Attr.RESOURCE, gate.resource)
             return gate.try_acquire(tenant, asyncio.current_task()) or await gate.acquire(
                 tenant, asyncio.current_task()

@@ -16,7 +16,7 @@ from service.errors import Overloaded, RateLimited, Reason
 from service.runtime.adaptive import Fixed, Limit
 from service.runtime.gauges import Gauges
 from service.runtime.lines import Line, Lines, Waiter
-from service.runtime.pace import Pace
+from service.runtime.pace import Pace, Recent
 from service.runtime.place import Owner, Place, Statistics, TenantUse
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Gate:
         self._lines = Lines(weights or {}, tenant_limit)
         self._places: set[Place] = set()
         self._pace = Pace()
+        self._samples = Recent()
         self._notice: Callable[[], None] | None = None
         self._tell = Gauges(observer, resource)
         self._tell.limit(self._limit.value)
@@ -93,16 +94,15 @@ class Gate:
 
         Args:
             tenant: who would wait.
-            patience: seconds that it can wait.
+            patience: seconds that it can wait; negative if its time is over even without a wait.
 
         Raises:
             RateLimited: the tenant's own line is full, or its own limit would hold it back for longer.
             Overloaded: the queue is full, or the wait is expected to be longer.
         """
         line = self._lines.of(tenant)
-        if self._free and not self._lines.at_limit(line):
-            return
-        self._room_for(line)
+        if not self._free or self._lines.at_limit(line):
+            self._room_for(line)
         if self.expected_wait(tenant) > patience:
             raise self.refusal(tenant)
 
@@ -130,6 +130,10 @@ class Gate:
         if not self._free:
             wait = max(wait, self._pace.until(self._lines.ahead_of(line) + 1, self._limit.value))
         return wait
+
+    def expected_sample(self) -> float:
+        """Return the seconds to the first token as its places reported them of late; 0 if nobody has."""
+        return self._samples.fresh(asyncio.get_running_loop().time())
 
     def retry_after(self, tenant: str | None = None) -> float:
         """Return when to come again, in seconds from 1 to 60: once those have been served who wait now."""
@@ -263,6 +267,8 @@ class Gate:
     def learn(self, *, sample: float | None, dropped: bool) -> None:
         """Called by a place that has news of the provider."""
         before, now = self._limit.value, asyncio.get_running_loop().time()
+        if sample is not None:
+            self._samples.add(sample, now)
         self._limit.update(now, sample=sample, dropped=dropped, in_flight=len(self._places))
         if self._limit.value != before:
             self._limit_moved()

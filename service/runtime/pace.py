@@ -1,31 +1,48 @@
-"""How fast places come free: what a gate computes `Retry-After` and the wait to expect from."""
+"""What a gate expects: how fast its places come free, and how soon its provider answers."""
 
 from __future__ import annotations
 
 import math
 
-MEMORY = 30.0  # seconds after which a release counts for 1/e: a few long streams, and still one incident
-UNKNOWN = 1.0  # seconds assumed before the first release: the least that a Retry-After can say
+MEMORY = 30.0  # seconds after which a value counts for 1/e: a few long streams, and still one incident
+
+
+class Recent:
+    """A mean in which what came of late counts most."""
+
+    def __init__(self) -> None:
+        self._sum = self._weight = self._last = 0.0
+
+    def add(self, value: float, now: float) -> None:
+        """Take in a value of the moment `now`."""
+        fade = math.exp((self._last - now) / MEMORY)
+        self._sum = self._sum * fade + value
+        self._weight = self._weight * fade + 1.0
+        self._last = now
+
+    def mean(self) -> float:
+        """Return the mean, however long ago its last value came; 0 if none ever did: nobody is refused for a guess."""
+        return self._sum / self._weight if self._weight else 0.0
+
+    def fresh(self, now: float) -> float:
+        """Return the mean if it is of late, else 0: what nobody tries any more, nobody would learn to be well again."""
+        return self.mean() if now - self._last < MEMORY else 0.0
 
 
 class Pace:
-    """The mean time that a place is held, the recent releases counting most.
+    """The mean time that a place is held.
 
     By Little's law one of `n` places that are held for `mean` seconds each comes free every `mean / n` seconds. Unlike
     a rate of releases this says the same after an idle hour, when nothing was released because nothing was asked for.
     """
 
     def __init__(self) -> None:
-        self._seconds = self._releases = self._last = 0.0
+        self._held = Recent()
 
     def released(self, held: float, now: float) -> None:
         """Note that a place was given back at `now` after `held` seconds."""
-        fade = math.exp((self._last - now) / MEMORY)
-        self._seconds = self._seconds * fade + held
-        self._releases = self._releases * fade + 1.0
-        self._last = now
+        self._held.add(held, now)
 
     def until(self, releases: float, places: int) -> float:
         """Return the seconds in which `places` places are expected to be given back `releases` times."""
-        mean = self._seconds / self._releases if self._releases else UNKNOWN
-        return releases * mean / max(places, 1)
+        return releases * self._held.mean() / max(places, 1)

@@ -23,7 +23,9 @@ from service.providers.simulated import SimulatedModel
 from service.retrieval import corpus
 from service.retrieval.inline import InlineReranker, InlineRetriever
 from service.routing import Routes, request_for
+from service.runtime.counts import MemoryQuota
 from service.runtime.gate import Gate
+from service.runtime.quota import Rules
 from service.runtime.schemas import InlineSchemas
 from service.settings import Settings
 from service.store.inline import Conditions, InlineDriver
@@ -74,7 +76,20 @@ def _resources(rows, tools):
 class House:
     """A service with everything real in it that can be real without threads."""
 
-    def __init__(self, seed=0, *, budgets=None, row=None, rows=None, queue=400, tenant_limit=200, tools=(), settings=None, **habits):
+    def __init__(
+        self,
+        seed=0,
+        *,
+        budgets=None,
+        row=None,
+        rows=None,
+        queue=400,
+        tenant_limit=200,
+        rules=None,
+        tools=(),
+        settings=None,
+        **habits,
+    ):
         self.world = virtual_world(seed)
         rows = rows or (ProviderRow("simulated", "simulated", ("sim",), **(row or {})),)
         names = (*NAMES, *(tool.spec.name for tool in tools))
@@ -109,7 +124,9 @@ class House:
         for name, model in self.models.items():
             self.routes.add(name, model)
         self.gates |= {f"tool:{name}": one.gate for name, one in self.toolbox.equipped.items()}
-        self.admittance = Admittance(self.gates["requests"], patience=2.0)
+        rules = rules or Rules()
+        self.quota = MemoryQuota(rules, self.world.now)
+        self.admittance = Admittance(self.gates["requests"], self.quota, rules.daily)
         self.clients = []
         self.parts = self._parts(replace(BUDGETS, **(budgets or {})), Habits(**habits))
 
