@@ -1,8 +1,6 @@
 """What every state database must hold, whichever driver is behind it."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,21 +10,9 @@ from service.ports import Begun, Message
 from service.store.statements import beat
 from service.store.values import Process
 from telemetry.catalogue import LOG_STATE_FAILED
-from tests.contract.stores import NOW, Bench, Database, Inline, Postgres, Sqlite, ending, new_turn
+from tests.contract.stores import NOW, Bench, Postgres, ending, new_turn
 
 OWNER = ("acme", "ann", "s")
-
-
-@pytest.fixture(params=["inline", "sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    match request.param:
-        case "inline":
-            yield Inline()
-        case "sqlite":
-            yield Sqlite(tmp_path)
-        case "postgres":
-            with request.getfixturevalue("cluster").migrated_database() as url:
-                yield Postgres(url)
 
 
 def texts(messages: Any) -> list[tuple[str, str]]:

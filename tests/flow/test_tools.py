@@ -236,8 +236,7 @@ def test_the_rounds_share_one_generation_budget_in_which_tools_do_not_count():
 
     async def scenario(house):
         slow = "sim:tool=read,tokens=100,interval_ms=70,ttft_ms=10"  # 3.5 s of tokens in each round
-        client = await house.chat("case C-1042", model=slow, ask={"grounding": "preferred"})
-        return client
+        return await house.chat("case C-1042", model=slow)
 
     assert in_house(scenario, tools=[tool], row={"generation": 8.0}).types[-1] == "message_completed"
     late = in_house(scenario, tools=[tool], row={"generation": 6.0})

@@ -12,7 +12,7 @@ KEY = {"idempotency-key": "the-same"}
 
 
 def failing_first(scenario, tool, rounds=None):
-    """Run `scenario(house, model, calls)` after a turn whose answer failed once its call was made; `calls` are its rows."""
+    """Run `scenario(house, model, first)` after `first`, a turn whose answer failed once its call was made."""
 
     async def with_model(house):
         model = Asks(*(rounds or [[call(tool.spec.name)]]), failing=1)

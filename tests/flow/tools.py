@@ -1,4 +1,4 @@
-"""Tools and models for the tests of tool calls: tools that remember what they did, models that ask for what they are told."""
+"""Tools that remember what they did, and models that ask for what they are told: for the tests of tool calls."""
 
 from __future__ import annotations
 
