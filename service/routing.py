@@ -168,6 +168,7 @@ def request_for(
         model=chosen.upstream,
         messages=_messages(chosen, ask, history, documents),
         documents=tuple(documents),
+        tools=ask.tools,
         response_schema=ask.response_schema,
         max_output_tokens=ask.max_output_tokens,
         extra=ask.extra,
@@ -178,11 +179,20 @@ def request_for(
 def _messages(
     chosen: Chosen, ask: Ask, history: Sequence[Message], documents: Sequence[Document]
 ) -> tuple[ChatMessage, ...]:
-    """Return the session's prompt, or the client's own as it is, with what was found before its last message."""
+    """Return the session's prompt, or the client's own, with what was found before its last question."""
     if ask.messages is None:
         before = tuple(ChatMessage(m.role, m.text) for m in history if m.status == "completed")
         return assemble(SYSTEM, documents, before, ask.message, context_tokens=chosen.context_tokens)
-    if not documents:
-        return ask.messages
-    asked = assemble("", documents, (), ask.messages[-1].content, context_tokens=chosen.context_tokens)
-    return (*ask.messages[:-1], *asked)
+    own = _with_documents(ask.messages, documents) if documents else ask.messages
+    return refit(own, documents, chosen.context_tokens)
+
+
+def _with_documents(own: Sequence[ChatMessage], documents: Sequence[Document]) -> tuple[ChatMessage, ...]:
+    """Put documents before the last question of a client's own prompt, and what they are into its system's words."""
+    asked = max((place for place, message in enumerate(own) if message.role == "user"), default=None)
+    if asked is None:
+        return tuple(own)
+    first = 1 if own[0].role == "system" else 0
+    told = "\n\n".join([SYSTEM, *(message.content for message in own[:first])])
+    question = assemble("", documents, (), own[asked].content)
+    return (ChatMessage("system", told), *own[first:asked], *question, *own[asked + 1 :])

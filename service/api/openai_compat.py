@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 
-from service.api.chat import SSE_HEADERS, SessionId, timeout_of
+from service.api.chat import SSE_HEADERS, timeout_of
 from service.api.idempotency import REPLAYED, once_of
-from service.api.openai_shapes import CompletionBody, error_body
+from service.api.openai_answers import OK, Chunks, Whole
+from service.api.openai_shapes import MALFORMED, CompletionBody, error_body
 from service.api.openapi import refusals, takes
 from service.api.problem import RETRY_STATUSES, problem
 from service.api.sessions import caller
 from service.api.turn_response import TurnResponse
-from service.chat.events import KEEP_ALIVE, ClientToolCalls, Error, MessageCompleted, MessageStart, TokenDelta
+from service.chat.events import KEEP_ALIVE
 from service.chat.steps.input_validation import parse
 from service.chat.turn import Ask
-from service.errors import STATUS_OF, InvalidRequest
+from service.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from service.api.wire import Wire
     from service.chat.events import Event
     from service.errors import ForebayError
-    from service.ports import Once, ToolCall
+    from service.ports import ChatMessage, Once
     from service.runtime.world import World
 
 ROUTE = "/v1/chat/completions"
-OK = 200
+SESSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 ANSWER = {
     "description": "A `chat.completion`; with `stream` a stream of `chat.completion.chunk`, ended by `[DONE]`.",
     "content": {
@@ -39,7 +40,7 @@ ANSWER = {
         "text/event-stream": {"itemSchema": {"type": "object", "properties": {"data": {"type": "string"}}}},
     },
 }
-LONGEST_QUESTION = 32_000  # characters of the last message that are kept as the question and the session's text
+LONGEST_QUESTION = 32_000  # characters, as at the other door
 _json = msgspec.json.encode
 
 
@@ -53,13 +54,10 @@ class OpenAIDoor:
         self._wire, self._retrieval = wire, retrieval
         self._new_session = partial(world.new_id, "session")
         self._created = int(world.now())
+        self._whole = Whole(self._created)
+        self._chunks: Chunks | None = None  # once it is known that the answer is to be streamed
         self.authorization = wire.header(b"authorization")
         self.address = wire.address
-        self.streamed = False
-        self._include_usage = False
-        self._id = self._model = ""
-        self._text: list[str] = []
-        self._calls: list[dict[str, Any]] = []
 
     async def body(self) -> bytes:
         """Read the whole body."""
@@ -70,21 +68,23 @@ class OpenAIDoor:
         return timeout_of(self._wire)
 
     def parse(self, body: bytes) -> Ask:
-        """Return what is asked for: the last message is the question, those before it the history."""
+        """Return what is asked for: the question is what the user said last."""
         asked = parse(body, CompletionBody)
         if asked.n is not None and asked.n != 1:
-            raise InvalidRequest("n: only 1 is possible", status=400, field="n")
-        self.streamed = bool(asked.stream)
-        self._include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-        messages = tuple(message.plain() for message in asked.messages)
+            raise InvalidRequest("n: only 1 is possible", status=MALFORMED, field="n")
+        if asked.stream:
+            options = asked.stream_options
+            self._chunks = Chunks(self._created, include_usage=options is not None and options.include_usage)
+        messages = tuple(message.plain(place) for place, message in enumerate(asked.messages))
         wished = asked.forebay.retrieval if asked.forebay else None
         return Ask(
             session_id=self._session(),
-            message=messages[-1].content[:LONGEST_QUESTION],
+            message=_question(messages),
             model=asked.model,
             retrieval=self._retrieval if wished is None else wished,
             messages=messages,
-            streamed=self.streamed,
+            tools=asked.tools(),
+            streamed=self._chunks is not None,
             max_output_tokens=asked.max_completion_tokens or asked.max_tokens,
             extra=asked.passed_on(),
         )
@@ -93,7 +93,9 @@ class OpenAIDoor:
         given = self._wire.header(b"x-session-id")
         if given is None:
             return self._new_session()
-        return parse(_json({"session_id": given}), _Session).session_id
+        if not SESSION_ID.fullmatch(given):
+            raise InvalidRequest("X-Session-Id: must be 1 to 128 characters of A-Z, a-z, 0-9 and ._:-")
+        return given
 
     def once(self, body: bytes) -> Once | None:
         """Return the request's Idempotency-Key; raise InvalidRequest if it is none."""
@@ -127,65 +129,24 @@ class OpenAIDoor:
 
     async def write(self, events: Sequence[Event], *, last: bool) -> None:
         """Send `events` as chunks in one write; not streamed: keep them until the last, then send the whole."""
-        if not self.streamed:
+        if self._chunks is None:
             await self._collect(events)
             return
-        data = b"".join(self._chunks(event) for event in events)
+        data = b"".join([self._chunks.encode(event) for event in events])
         if not (data or last):
             if events:
                 return  # events that OpenAI's format has no place for
             data = KEEP_ALIVE
         if not self._wire.started:
-            await self._wire.start(200, SSE_HEADERS)
+            await self._wire.start(OK, SSE_HEADERS)
         await self._wire.write(data, last=last)
-
-    def _chunks(self, event: Event) -> bytes:
-        match event:
-            case TokenDelta():
-                return self._chunk_of_text % _json(event.text)
-            case MessageStart():
-                self._begin(event)
-                return self._chunk({"role": "assistant", "content": ""})
-            case ClientToolCalls():
-                return self._chunk({"tool_calls": [_call(call, index) for index, call in enumerate(event.calls)]})
-            case MessageCompleted():
-                usage = self._usage_chunk(event) if self._include_usage else b""
-                return self._chunk({}, finish=event.finish_reason) + usage + b"data: [DONE]\n\n"
-            case Error():
-                return b"data: %b\n\n" % _json(_error_of(event))
-        return b""
-
-    def _begin(self, event: MessageStart) -> None:
-        self._id, self._model = f"chatcmpl-{event.message_id}", event.model
-        # The same bytes around every token: encoded once. A `%` in a model's id must not become a format.
-        frame = self._chunk({"content": "\x00"}).replace(b"%", b"%%")
-        self._chunk_of_text = frame.replace(b'"\\u0000"', b"%b")
-
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
-
-    def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return b"data: %b\n\n" % _json({**self._head("chat.completion.chunk"), "choices": [choice]})
-
-    def _usage_chunk(self, event: MessageCompleted) -> bytes:
-        return b"data: %b\n\n" % _json({**self._head("chat.completion.chunk"), "choices": [], "usage": _usage(event)})
 
     async def _collect(self, events: Sequence[Event]) -> None:
         for event in events:
-            match event:
-                case MessageStart():
-                    self._id, self._model = f"chatcmpl-{event.message_id}", event.model
-                case TokenDelta():
-                    self._text.append(event.text)
-                case ClientToolCalls():
-                    self._calls = [_call(call, None) for call in event.calls]
-                case Error():
-                    await self._send_whole(STATUS_OF[event.code], _error_of(event))
-                case MessageCompleted():
-                    await self._send_whole(OK, self._whole(event))
+            if (answer := self._whole.take(event)) is not None:
+                await self._send(*answer)
 
-    async def _send_whole(self, status: int, answer: dict[str, Any]) -> None:
+    async def _send(self, status: int, answer: dict[str, Any]) -> None:
         body = _json(answer)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         if status in RETRY_STATUSES:
@@ -193,30 +154,11 @@ class OpenAIDoor:
         await self._wire.start(status, headers)
         await self._wire.write(body, last=True)
 
-    def _whole(self, event: MessageCompleted) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text) or None, "refusal": None}
-        if self._calls:
-            message["tool_calls"] = self._calls
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": event.finish_reason}
-        return {**self._head("chat.completion"), "choices": [choice], "usage": _usage(event)}
 
-
-class _Session(BaseModel):
-    session_id: SessionId
-
-
-def _call(call: ToolCall, index: int | None) -> dict[str, Any]:
-    shown = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-    return shown if index is None else {"index": index, **shown}
-
-
-def _usage(event: MessageCompleted) -> dict[str, int]:
-    prompt, generated = event.usage.prompt_tokens, event.usage.generated_tokens
-    return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
-
-
-def _error_of(event: Error) -> dict[str, Any]:
-    return {"error": {"message": event.message, "type": "server_error", "param": None, "code": event.code}}
+def _question(messages: Sequence[ChatMessage]) -> str:
+    """Return what the session remembers as asked, and what is searched for: U+0000 cannot be stored."""
+    said = next((message for message in reversed(messages) if message.role == "user"), messages[-1])
+    return said.content[:LONGEST_QUESTION].replace("\x00", "")
 
 
 router = APIRouter(prefix="/v1")

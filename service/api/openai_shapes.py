@@ -1,4 +1,4 @@
-"""OpenAI's wire format as far as it is spoken here: what a request may hold, what a chunk and an answer look like.
+"""What a request in OpenAI's wire format may hold, and what an error in it looks like.
 
 Source: https://platform.openai.com/docs/api-reference/chat. Fields that we do not know are ignored, as clients expect.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.errors import Code, InvalidRequest
-from service.ports import ChatMessage, ToolCall
+from service.ports import ChatMessage, ToolCall, ToolSpec
 
 if TYPE_CHECKING:
     from service.errors import ForebayError
@@ -20,7 +20,7 @@ PASSED_ON = frozenset(
     {
         "temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias", "user",
         "response_format", "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "metadata", "store",
-        "service_tier", "prediction", "verbosity",
+        "service_tier", "prediction", "verbosity", "safety_identifier", "prompt_cache_key",
     }
 )  # fmt: skip
 _TYPES = {
@@ -30,6 +30,8 @@ _TYPES = {
     Code.RATE_LIMITED: "rate_limit_error",
 }
 SERVER_ERROR = 500
+MALFORMED = 400
+_TEXTS = {"text": "text", "input_text": "text", "refusal": "refusal"}  # kinds of content that are text, and where
 
 
 class FunctionCall(BaseModel):
@@ -51,6 +53,7 @@ class Part(BaseModel):
 
     type: str
     text: str = ""
+    refusal: str = ""
 
 
 class InputMessage(BaseModel):
@@ -58,21 +61,23 @@ class InputMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
-    tool_calls: list[AskedCall] = Field(default_factory=list)
+    tool_calls: list[AskedCall] | None = None
     tool_call_id: str = ""
 
-    def plain(self) -> ChatMessage:
-        """Return it as we know messages; raise InvalidRequest for content other than text."""
+    def plain(self, place: int) -> ChatMessage:
+        """Return it as we know messages; `place` is where it stands. Raise InvalidRequest for other than text."""
         role: Any = {"developer": "system", "function": "tool"}.get(self.role, self.role)
-        calls = tuple(ToolCall(call.id, call.function.name, call.function.arguments) for call in self.tool_calls)
-        return ChatMessage(role, self._text(), calls, self.tool_call_id)
+        calls = tuple(ToolCall(call.id, call.function.name, call.function.arguments) for call in self.tool_calls or ())
+        return ChatMessage(role, self._text(place), calls, self.tool_call_id)
 
-    def _text(self) -> str:
+    def _text(self, place: int) -> str:
         if self.content is None or isinstance(self.content, str):
             return self.content or ""
-        if any(part.type not in ("text", "input_text") for part in self.content):
-            raise InvalidRequest("messages: only text is understood as content", status=400)
-        return "".join(part.text for part in self.content)
+        for number, part in enumerate(self.content):
+            if part.type not in _TEXTS:
+                field = f"messages.{place}.content.{number}"
+                raise InvalidRequest(f"{field}: only text is understood here", status=MALFORMED, field=field)
+        return "".join(getattr(part, _TEXTS[part.type]) for part in self.content)
 
 
 class StreamOptions(BaseModel):
@@ -105,8 +110,30 @@ class CompletionBody(BaseModel):
         """Return what the provider gets as it is."""
         return {key: value for key, value in (self.model_extra or {}).items() if key in PASSED_ON and value is not None}
 
+    def tools(self) -> tuple[ToolSpec, ...]:
+        """Return the client's functions as we know tools, for providers who do not speak this format."""
+        given = (self.model_extra or {}).get("tools")
+        functions = (
+            [tool.get("function") for tool in given if isinstance(tool, dict)] if isinstance(given, list) else []
+        )
+        return tuple(
+            ToolSpec(
+                function["name"], str(function.get("description") or ""), function.get("parameters") or NO_ARGUMENTS
+            )
+            for function in functions
+            if isinstance(function, dict) and isinstance(function.get("name"), str)
+        )
+
+
+NO_ARGUMENTS = {"type": "object", "properties": {}}
+
 
 def error_body(error: ForebayError) -> dict[str, Any]:
     """Return an error in OpenAI's shape."""
-    kind = _TYPES.get(error.code, "server_error" if error.http_status >= SERVER_ERROR else "invalid_request_error")
-    return {"error": {"message": error.detail, "type": kind, "param": error.field, "code": str(error.code)}}
+    return error_shape(error.detail, error.code, error.http_status, error.field)
+
+
+def error_shape(message: str, code: str, status: int, param: str | None = None) -> dict[str, Any]:
+    """Return what is told of an error: OpenAI's `type` goes by the code, or else by the HTTP status."""
+    kind = _TYPES.get(Code(code), "server_error" if status >= SERVER_ERROR else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": str(code)}}

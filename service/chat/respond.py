@@ -46,7 +46,8 @@ async def respond(
     seen: Seen = Counter()
     while True:
         is_last = request.round >= rounds
-        request = replace(request, tools=() if is_last else tools)
+        if own:
+            request = replace(request, tools=() if is_last else tools)
         with phase(turn, MODEL_STREAM, budget=left) as step:
             reply = await model_stream.generate(turn, step, chosen, request, who.tenant)
         left = step.unspent

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from service.chat.parts import Chosen
     from service.chat.steps.finalize import Answer
     from service.errors import Cause, ForebayError
-    from service.ports import Answered, Begun, ChatMessage, Once, Principal
+    from service.ports import Answered, Begun, ChatMessage, Once, Principal, ToolSpec
     from service.runtime.phase import Total, phase
     from telemetry.observe import Observer, Span
 
@@ -47,6 +47,7 @@ class Ask:
     retrieval: bool = True
     response_schema: Mapping[str, Any] | None = None
     messages: tuple[ChatMessage, ...] | None = None  # a whole prompt of the client's own, instead of the session's
+    tools: tuple[ToolSpec, ...] = ()  # the client's own, which it calls itself
     max_output_tokens: int | None = None
     streamed: bool = True  # the client reads token by token
     extra: Mapping[str, Any] = field(default_factory=dict)

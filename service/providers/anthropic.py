@@ -6,7 +6,7 @@ Source: https://docs.anthropic.com/en/api/messages and /en/docs/build-with-claud
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import msgspec
@@ -74,9 +74,25 @@ class Anthropic:
                 {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
                 for tool in request.tools
             ]
-        if request.response_schema is not None:
-            body["output_config"] = {"format": {"type": "json_schema", "schema": request.response_schema}}
+            body |= _tool_choice(request.extra)
+        if (schema := request.wanted_schema) is not None:
+            body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         return body
+
+
+def _tool_choice(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how tools may be chosen, as a client of the OpenAI format said it, in this API's words."""
+    choice: dict[str, Any] = {}
+    match extra.get("tool_choice"):
+        case "auto" | "none" as said:
+            choice = {"type": said}
+        case "required":
+            choice = {"type": "any"}
+        case {"type": "function", "function": {"name": str(name)}}:
+            choice = {"type": "tool", "name": name}
+    if extra.get("parallel_tool_calls") is False and choice.get("type") != "none":
+        choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
+    return {"tool_choice": choice} if choice else {}
 
 
 def _turns(messages: tuple[ChatMessage, ...]) -> list[dict[str, Any]]:

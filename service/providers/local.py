@@ -34,6 +34,8 @@ _END_SECONDS = 5.0
 _STEADY_SECONDS = 60.0  # a life that long was a good one: the next delay is the first again
 _DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)  # seconds before each new start; after the last it is given up
 
+_OF_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+
 Connect = Callable[[str, str], Upstream]
 
 
@@ -99,7 +101,8 @@ class LocalModel:
             ProviderFailure: The child does not come up, died, or refused.
         """
         client = await self._up()
-        asked = replace(request, model=self._row.models[0], tools=())  # it was never taught to call tools
+        extra = {key: value for key, value in request.extra.items() if key not in _OF_TOOLS}
+        asked = replace(request, model=self._row.models[0], tools=(), extra=extra)  # it was never taught to call any
         async with aclosing(client.stream(asked)) as deltas:
             async for delta in deltas:
                 yield delta

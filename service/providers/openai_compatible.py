@@ -91,7 +91,7 @@ class OpenAICompatible:
             body["stream_options"] = {"include_usage": True}
         if limit := self._row.output_limit(request.max_output_tokens):
             body[self._limit_name] = limit
-        if request.tools:
+        if request.tools and "tools" not in body:  # a client's own are passed on as it wrote them
             body["tools"] = [_tool(tool) for tool in request.tools]
         if request.response_schema is not None:
             schema = {"name": "answer", "schema": request.response_schema}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.errors import ProviderFailure
 from service.ports import Delta, Finish, ModelRequest, Text, ToolCallDelta, Usage
@@ -97,8 +97,8 @@ def _script(sim: SimParameters, request: ModelRequest) -> _Script:
     question = next((question_of(m.content) for m in reversed(request.messages) if m.role == "user"), "")
     calls = bool(sim.tool) and request.round == 0
     ending = (_tool_call(sim.tool, request, question), Finish("tool_calls")) if calls else (Finish("stop"),)
-    if request.response_schema is not None:
-        return _Script(0, iter(()) if calls else _structured(sim, request, question), ending)
+    if (schema := request.wanted_schema) is not None:
+        return _Script(0, iter(()) if calls else _structured(sim, request, schema, question), ending)
     chance = prose.generator(question, request.documents, sim.seed)
     parts, first, length = _part(sim, request, prose.sentences(question, request.documents, chance))
     limit = request.max_output_tokens
@@ -122,10 +122,10 @@ def _part(sim: SimParameters, request: ModelRequest, whole: list[str]) -> tuple[
     return rest, before, len(prose.words(rest)) if sim.tokens is None else sim.tokens - before
 
 
-def _structured(sim: SimParameters, request: ModelRequest, question: str) -> Iterator[str]:
+def _structured(sim: SimParameters, request: ModelRequest, schema: Mapping[str, Any], question: str) -> Iterator[str]:
     """Return the tokens of an instance of the schema, or, for the first so many that arrive, of what is no JSON."""
     texts = prose.facts(question, request.documents) or [f"About: {question}"]
-    text = json.dumps(instance(request.response_schema, question, texts), ensure_ascii=False)
+    text = json.dumps(instance(schema, question, texts), ensure_ascii=False)
     if request.attempt - sim.fail_times <= sim.invalid_answers:
         text = f"The answer is {text}"
     return (text[start : start + _JSON_CHARACTERS] for start in range(0, len(text), _JSON_CHARACTERS))

@@ -25,15 +25,14 @@ def parse(body: bytes, shape: type[Shape]) -> Shape:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         raise InvalidRequest("The body is not valid JSON in UTF-8", status=MALFORMED)
-    raise InvalidRequest(*_words(first))
+    field = "".join(c for c in ".".join(str(part) for part in first["loc"]) if c.isprintable())[:FIELD_NAME_LIMIT]
+    raise InvalidRequest(f"{field or 'body'}: {_words(first)}", field=field or None)
 
 
-def _words(error: ErrorDetails) -> tuple[str]:
+def _words(error: ErrorDetails) -> str:
     """Say what is wrong, in pydantic's words where they cannot hold the value itself."""
-    field = ".".join(str(part) for part in error["loc"]) or "body"
-    field = "".join(c for c in field if c.isprintable())[:FIELD_NAME_LIMIT]
     if error["type"] == "extra_forbidden":
-        return (f"{field}: unknown field",)
+        return "unknown field"
     if error["type"] in ("missing", "value_error") or error["type"].startswith(("string_", "bool_", "dict_", "list_")):
-        return (f"{field}: {error['msg'].removeprefix('Value error, ')}",)
-    return (f"{field}: not valid ({error['type']})",)
+        return error["msg"].removeprefix("Value error, ")
+    return f"not valid ({error['type']})"
