@@ -98,13 +98,12 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def until(self, condition: str, seconds: float = PATIENCE) -> Any:
-        """Wait until a script comes to something true, and return it."""
+    def until(self, condition: str, seconds: float = PATIENCE) -> None:
+        """Wait until a script comes to something true."""
         deadline = time.monotonic() + seconds
-        while not (found := self.run(condition)):
+        while not self.run(f"Boolean({condition})"):
             assert time.monotonic() < deadline, f"it did not happen: {condition}\n{self.said}\n{self.text()[:2000]}"
             time.sleep(0.02)  # real time: a page in another process
-        return found
 
     def text(self, selector: str = "body") -> str:
         return self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")

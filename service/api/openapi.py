@@ -36,6 +36,22 @@ Clients ignore events and fields that they do not know. Exactly one terminal eve
 ends a stream that the client stayed for."""
 
 KEY = {"type": "http", "scheme": "bearer", "bearerFormat": "fb_<id>_<secret>"}
+MEANS = {
+    400: "Not understood: no JSON, no such value, not a Host of ours.",
+    401: "No key, or one that is unknown, expired or revoked.",
+    403: "Not allowed by policy.",
+    404: "Not there, or not the caller's: the two look the same.",
+    408: "The request did not arrive in time.",
+    409: "In conflict with what already happened.",
+    413: "The body is over its limit.",
+    422: "A field is not valid; `detail` names it.",
+    429: "A limit of the caller's is reached.",
+    431: "The headers are over their limit.",
+    500: "A bug of ours.",
+    502: "The model's provider, or a tool, failed.",
+    503: "No place is free, this instance drains, or a dependency is down.",
+    504: "A phase used up its budget before the stream began.",
+}
 _PROBLEM: Json = {
     "type": "object",
     "description": "Why a request was refused (RFC 9457).",
@@ -72,7 +88,7 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds, at least 1.", "schema":
 
 def refusals(*statuses: int) -> dict[int | str, Json]:
     """Return the `responses` of a route that may refuse with `statuses`, beside those that any route may."""
-    return {status: {"description": HTTPStatus(status).phrase} for status in statuses}
+    return {status: {"description": MEANS[status]} for status in statuses}
 
 
 def takes(body: type[BaseModel]) -> Json:
@@ -130,7 +146,7 @@ def _complete(path: str, operation: Json) -> None:
     """Add to an operation what holds for all of them."""
     responses = operation["responses"]
     for status in (*ANYWHERE, *(WITH_BODY if "requestBody" in operation else ())):
-        responses.setdefault(str(status), {"description": HTTPStatus(status).phrase})
+        responses.setdefault(str(status), {"description": MEANS[status]})
     operation["responses"] = dict(sorted(responses.items()))
     for status, response in operation["responses"].items():
         response["headers"] = {**_REQUEST_ID, **(_RETRY_AFTER if int(status) in RETRY_LATER else {})}

@@ -31,7 +31,7 @@ function fields(schema) {
   const rows = Object.entries(schema.properties ?? {}).map(([name, field]) => {
     const required = schema.required?.includes(name) ? h("sup", { title: "required" }, "*") : null;
     const usual = field.default !== undefined && field.default !== null ? ` Default: ${JSON.stringify(field.default)}.` : "";
-    return h("tr", {}, h("td", {}, name, required), h("td", {}, ...type(field)), h("td", {}, (field.description ?? "") + usual));
+    return h("tr", {}, h("td", {}, name, required), h("td", {}, ...type(field)), h("td", {}, ...code(field.description), usual));
   });
   return rows.length ? h("table", {}, ...rows) : null;
 }
@@ -43,7 +43,7 @@ function operation(path, method, { summary, description, parameters, requestBody
   return h("section", { id: `${method}-${path}` },
     h("h2", {}, h("span.verb", {}, method.toUpperCase()), ` ${path}`),
     h("p", {}, summary ?? ""),
-    h("p.more", {}, description ?? ""),
+    h("p.more", {}, ...code(description)),
     ...(parameters?.length ? [h("h3", {}, "Parameters"), table(parameters.map(parameter))] : []),
     ...(body ? [h("h3", {}, "Body, ", ...type(body)), fields(schemas[nameOf(body)] ?? body)] : []),
     h("h3", {}, "Answers"),
@@ -53,8 +53,8 @@ function operation(path, method, { summary, description, parameters, requestBody
 
 const table = (rows) => h("table", {}, ...rows.map((cells) => h("tr", {}, ...cells.map((cell) => h("td", {}, ...cell)))));
 const parameter = ({ name, in: place, required, schema, description }) =>
-  [[name, required ? h("sup", { title: "required" }, "*") : null], [`${place}, `, ...type(schema)], [description ?? ""]];
-const answer = ([status, { description, content }]) => [[status], shapes(content), [description]];
+  [[name, required ? h("sup", { title: "required" }, "*") : null], [`${place}, `, ...type(schema)], code(description)];
+const answer = ([status, { description, content }]) => [[status], shapes(content), code(description)];
 
 function shapes(content = {}) {
   return Object.entries(content).flatMap(([media, { schema, itemSchema }], index) =>
@@ -62,8 +62,17 @@ function shapes(content = {}) {
 }
 
 function schemaSection([name, schema]) {
-  const kinds = schema.oneOf?.map((one) => h("section", {}, h("h3", {}, one.title), fields(one))) ?? [];
-  return h("section", { id: anchor(name) }, h("h2", {}, name), h("p.more", {}, schema.description ?? ""), fields(schema), ...kinds);
+  const rows = schema.oneOf ? table(schema.oneOf.map(event)) : fields(schema);
+  return h("section", { id: anchor(name) }, h("h2", {}, name), h("p.more", {}, ...code(schema.description)), rows);
+}
+
+function event({ title, properties: { data } }) {
+  return [[title], type(data), code(schemas[nameOf(data.contentSchema)].description)];
+}
+
+/** Text with `code` in it, as elements. */
+function code(text = "") {
+  return text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
 }
 
 const operations = Object.entries(spec.paths)
@@ -78,7 +87,7 @@ byId("contents").append(
   ...named.map(([name]) => h("a", { href: `#${anchor(name)}` }, name)),
 );
 byId("reference").append(
-  ...spec.info.description.split("\n\n").map((text) => h("p", {}, text)),
+  ...spec.info.description.split("\n\n").map((text) => h("p", {}, ...code(text))),
   ...operations.map((one) => operation(...one)),
   ...named.map(schemaSection),
 );

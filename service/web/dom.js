@@ -14,7 +14,8 @@ export const byId = (id) => document.getElementById(id);
 /** Milliseconds as people read them: 7 ms, 412 ms, 1.63 s. */
 export function duration(ms) {
   if (ms < 1000) return `${Math.round(ms)} ms`;
-  return ms < 9995 ? `${(ms / 1000).toFixed(2)} s` : `${(ms / 1000).toFixed(1)} s`;
+  if (ms % 1000 === 0) return `${ms / 1000} s`;
+  return `${(ms / 1000).toFixed(ms < 9995 ? 2 : 1)} s`;
 }
 
 /** Copy text, and let the button that was pressed say so for a moment. */

@@ -12,7 +12,9 @@ const log = new Log(byId("log"));
 const approvals = new Approvals(byId("approvals"));
 const session = (sessionStorage["forebay.session"] ??= `playground-${crypto.getRandomValues(new Uint32Array(2)).join("")}`);
 let settings = { version: "", docs: false, trace_url: "" };
+const transcript = byId("transcript");
 let running = null; // the turn that is under way
+let atEnd = true; // of the transcript
 
 // --- a turn -----------------------------------------------------------------------------------------------------------
 
@@ -23,7 +25,9 @@ async function run(body, phases) {
   running = { turn, now, abort: new AbortController(), message: null, tokens: 0, first: null, last: null, gap: 0, silent: true };
   byId("welcome").hidden = true;
   byId("composer").before(byId("scenarios")); // from now on a line of them
-  byId("transcript").append(turn.element);
+  transcript.append(turn.element);
+  atEnd = true;
+  follow();
   waterfall.begin(now);
   log.begin();
   byId("trace").replaceChildren();
@@ -110,9 +114,9 @@ function showControls() {
   byId("cancel").hidden = !running?.message;
 }
 
+/** Keep the end in sight, unless somebody has scrolled away from it. */
 function follow() {
-  const place = byId("transcript");
-  if (place.scrollHeight - place.scrollTop - place.clientHeight < 160) place.scrollTop = place.scrollHeight;
+  if (atEnd) transcript.scrollTop = transcript.scrollHeight;
 }
 
 // --- the key, and what it opens ---------------------------------------------------------------------------------------
@@ -156,6 +160,8 @@ function submit() {
   run(body, byId("phases").checked);
 }
 
+transcript.onscroll = () => { atEnd = transcript.scrollHeight - transcript.scrollTop - transcript.clientHeight < 80; };
+new ResizeObserver(follow).observe(transcript); // approvals take some of its room
 byId("composer").onsubmit = (event) => { event.preventDefault(); submit(); };
 byId("message").onkeydown = (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); submit(); }

@@ -2,7 +2,8 @@
 import { duration, h } from "/web/dom.js";
 
 const SHORTEST = 250; // ms that the axis shows at least
-const TICKS = 4;
+const STEPS = [50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 60000, 300000]; // ms between two marks of the axis
+const MARKS = 6; // at most
 const TONES = {
   ok: "cool", skipped: "", degraded: "warn", rejected: "warn", abandoned: "warn", cancelled: "warn", timeout: "bad", error: "bad",
 };
@@ -36,6 +37,7 @@ export class Waterfall {
     row.track = h("div.track", {}, row.frame, row.bar);
     row.frame.hidden = budget === null;
     row.element = h("div.phase.live", { title: name }, h("span.name", {}, name), row.track, row.time);
+    if (name === "stream.emit") row.element.classList.add("aside"); // it runs beside all the others
     if (name === "model.stream") row.track.append((row.canvas = h("canvas")));
     this.rows.push(row);
     this.place.append(row.element, this.axis);
@@ -81,7 +83,9 @@ export class Waterfall {
     const last = this.running ? now : Math.max(0, ...this.rows.map((row) => row.end));
     this.span = Math.max(SHORTEST, last * 1.02);
     for (const row of this.rows) this.placeRow(row, now);
-    this.axis.children[1].replaceChildren(...[...Array(TICKS + 1).keys()].map((n) => this.tick(n / TICKS)));
+    const step = STEPS.find((ms) => this.span / ms <= MARKS) ?? this.span;
+    const marks = Math.floor(this.span / step) + 1;
+    this.axis.children[1].replaceChildren(...[...Array(marks).keys()].map((n) => this.mark(n * step)));
   }
 
   placeRow(row, now) {
@@ -94,27 +98,27 @@ export class Waterfall {
     const said = row.outcome && row.outcome !== "ok" ? `${row.outcome} ` : "";
     row.time.replaceChildren(said, h("b", {}, duration(elapsed)), said ? "" : budget);
     row.time.title = row.outcome ? `${row.outcome}, ${duration(elapsed)}${budget}` : "";
-    if (row.canvas) this.drawTokens(row.canvas);
+    if (row.canvas) this.drawTokens(row.canvas, row.start, row.end ?? now);
   }
 
   /** A tick for every token: a rhythm, and the place where it broke off. */
-  drawTokens(canvas) {
+  drawTokens(canvas, start, end) {
     const { width, height } = canvas.getBoundingClientRect();
     const scale = window.devicePixelRatio;
     Object.assign(canvas, { width: width * scale, height: height * scale });
     const context = canvas.getContext("2d");
     context.fillStyle = getComputedStyle(canvas).getPropertyValue("color");
     context.globalAlpha = 0.55;
-    for (const at of this.tokens) context.fillRect((at / this.span) * canvas.width, 0, scale, canvas.height);
+    for (const at of this.tokens.filter((token) => token >= start && token <= end)) context.fillRect((at / this.span) * canvas.width, 0, scale, canvas.height);
   }
 
   percent(ms) {
     return `${Math.max(0, Math.min(100, (ms / this.span) * 100))}%`;
   }
 
-  tick(part) {
-    const mark = h("span", {}, duration(part * this.span));
-    mark.style.left = `${part * 100}%`;
+  mark(ms) {
+    const mark = h("span", {}, ms ? duration(ms) : "0");
+    mark.style.left = this.percent(ms);
     return mark;
   }
 }
