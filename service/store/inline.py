@@ -104,9 +104,11 @@ class _Worker:
 class InlineDriver:
     """The driver in virtual time, over a new and empty database."""
 
-    def __init__(self, random: Random, conditions: Conditions | None = None) -> None:
+    def __init__(
+        self, random: Random, conditions: Conditions | None = None, now: Callable[[], float] | None = None
+    ) -> None:
         self.conditions = conditions or Conditions()
-        self._db = connect(":memory:")
+        self._db = connect(":memory:", now or (lambda: asyncio.get_running_loop().time()))
         for statement in _tables():
             self._db.execute(statement)
         self._reader = _Worker(self._db, READ, self.conditions, random)

@@ -171,3 +171,78 @@ ESCALATION_REVIEWS = Table(
     UniqueConstraint("tenant_id", "case_id"),
     sqlite_with_rowid=False,
 )
+
+JOBS = Table(
+    "jobs",
+    METADATA,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("job_id", Text, nullable=False, unique=True),
+    _text("tenant_id"),
+    _text("user_id"),
+    _text("roles"),  # of who asked, separated by spaces: it is done with their rights
+    _text("key_id"),
+    _text("kind"),
+    _text("input"),  # JSON
+    Column("priority", Integer, nullable=False),
+    _text("trace"),  # JSON: W3C headers of the request that asked for it
+    _text("status"),
+    _text("worker_id", default=""),  # who works on it
+    Column(
+        "fence", Integer, nullable=False, server_default="0"
+    ),  # how often it was claimed: an older one writes nothing
+    _time("lease_until", nullable=True),
+    _time("wakes_at"),  # not claimed before
+    _time("cancel_requested_at", nullable=True),
+    Column("recoveries", Integer, nullable=False, server_default="0"),  # claims after a lease that ran out
+    _text("step", default=""),  # begun last
+    Column("progress", Double, nullable=False, server_default="0"),  # from 0 to 1
+    Column("events", Integer, nullable=False, server_default="0"),  # how many it has: the number of the last one
+    Column("result", Text),  # JSON
+    _text("error_code", default=""),
+    _time("created_at"),
+    _time("started_at", nullable=True),
+    Column("ended_at", Double, index=True),
+    Index(None, "tenant_id", "seq"),
+    Index(
+        "ix_jobs_queued",
+        "tenant_id",
+        sqlite_where=text("status = 'queued'"),
+        postgresql_where=text("status = 'queued'"),
+    ),
+    Index(
+        "ix_jobs_running",
+        "worker_id",
+        sqlite_where=text("status = 'running'"),
+        postgresql_where=text("status = 'running'"),
+    ),
+)
+
+# The checkpoint of a job: the steps that it has finished, each with its output.
+JOB_STEPS = Table(
+    "job_steps",
+    METADATA,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("output", Text),  # JSON, once it is finished
+    _time("finished_at", nullable=True),
+)
+
+JOB_EVENTS = Table(
+    "job_events",
+    METADATA,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    _text("type"),
+    _time("at"),
+    _text("data"),  # JSON
+    sqlite_with_rowid=False,
+)
+
+# Whose job was begun when, in the order of beginnings: the next tenant is the one that waited longest.
+JOB_TURNS = Table(
+    "job_turns",
+    METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("served", BigInteger, nullable=False),
+)

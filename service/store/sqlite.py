@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from service.errors import PersistFailed
+from service.runtime.world import real_world
 from service.store.driver import EXECUTION_LIMIT, Job
 
 if TYPE_CHECKING:
@@ -34,12 +35,18 @@ LOCK_WAIT = 2.0  # seconds for another process to give the lock back
 CLOSE_LIMIT = 5.0  # seconds
 
 
-def connect(path: Path | str) -> sqlite3.Connection:
-    """Open a connection whose transactions are ours to begin and end, usable from one thread at a time."""
+def connect(path: Path | str, now: Callable[[], float] | None = None) -> sqlite3.Connection:
+    """Open a connection whose transactions are ours to begin and end, usable from one thread at a time.
+
+    Args:
+        path: the file.
+        now: the database's clock, in Unix seconds; the machine's, which all its processes share, by default.
+    """
     db = sqlite3.connect(path, timeout=LOCK_WAIT, isolation_level=None, check_same_thread=False)
     # NORMAL in WAL: a power cut may take the last commits, never consistency; a crash of the process takes nothing.
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA foreign_keys = ON")
+    db.create_function("database_now", 0, now or real_world().now)
     return db
 
 
