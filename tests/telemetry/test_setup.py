@@ -1,10 +1,17 @@
 import io
 import json
 import socket
+import threading
 
 import pytest
 
-from telemetry.catalogue import REQUESTS_STARTED_TOTAL, REQUESTS_TOTAL
+from telemetry import logs
+from telemetry.catalogue import (
+    LOG_STARTED,
+    REQUESTS_STARTED_TOTAL,
+    REQUESTS_TOTAL,
+    TELEMETRY_LOG_LINES_DROPPED_TOTAL,
+)
 from telemetry.setup import Options, Telemetry
 from telemetry.testing import EXAMPLE_LABELS
 from tests.telemetry.otlp_sink import OtlpSink
@@ -71,6 +78,34 @@ def test_a_collector_that_is_not_there_is_told_once_and_what_was_lost_is_counted
     one.telemetry.close(0.1)
     assert one.shows("forebay_telemetry_spans_dropped_total ") == ["5.0"]
     assert [line["event"] for line in one.lines()] == ["telemetry_unreachable"]
+
+
+class Stuck(io.StringIO):
+    """A stream whose reader stands still."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = threading.Event()
+
+    def write(self, text):
+        self.reads.wait(10)
+        return super().write(text)
+
+
+def test_lines_that_their_reader_does_not_take_are_dropped_and_counted(monkeypatch):
+    monkeypatch.setattr(logs, "QUEUE_LINES", 4)
+    stream = Stuck()
+    telemetry = Telemetry(Options(EXAMPLE_LABELS, {"service.name": "forebay"}), stream)
+    try:
+        for _ in range(20):
+            telemetry.observer.log(LOG_STARTED)
+        shown = telemetry.render()[0].decode()
+    finally:
+        stream.reads.set()
+        telemetry.close()
+    written = len(stream.getvalue().splitlines())
+    assert 4 <= written <= 5  # those in the queue, and the one in the writer's hands
+    assert f"\n{TELEMETRY_LOG_LINES_DROPPED_TOTAL.name} {20.0 - written}\n" in shown
 
 
 def test_a_version_that_was_named_is_the_one_in_force(process):
