@@ -81,10 +81,11 @@ class Admittance:
     def _likely(self, ask: Ask, chosen: Chosen, prompt: int) -> Amounts:
         """Return what the turn is likely to use: all that it may use, if that is known."""
         bound = min((limit for limit in (ask.max_output_tokens, chosen.max_output_tokens) if limit), default=None)
-        amounts = _amounts(prompt, bound or LIKELY_OUTPUT, chosen.price)
+        known = _amounts(prompt, bound or 0, chosen.price)
         if bound is not None:
-            return amounts
-        return {name: min(amount, LARGEST_GUESS * self.daily.get(name, inf)) for name, amount in amounts.items()}
+            return known
+        guess = _amounts(0, LIKELY_OUTPUT, chosen.price)
+        return {name: known[name] + min(guess[name], LARGEST_GUESS * self.daily.get(name, inf)) for name in known}
 
 
 def _announce(turn: Turn, allowance: Allowance | None) -> None:
