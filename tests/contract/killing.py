@@ -33,7 +33,7 @@ from service.store.postgres import open_postgres
 from service.store.process import this_process
 from service.store.sqlite import open_sqlite
 from service.store.store import StateStore
-from tests.flow.house import ANN, House
+from tests.flow.house import ANN, BUDGETS, House
 from tests.flow.tools import SCHEMA, Asks, call
 
 BESIDE = 0.008  # seconds that the tool takes before and after its effect: wide enough to be hit
@@ -80,7 +80,12 @@ async def open_driver(url):
 @cache
 def house_for(effects, looked_up, approval):
     """Return a service, made in the parent: a process that is forked has it at once."""
-    house = House(tools=[effects.tool(looked_up=looked_up, approval=approval)])
+    unhurried = {
+        "total": 120.0,
+        "phases": dict.fromkeys(BUDGETS.phases, 60.0),
+        "persist": 60.0,
+    }  # the machine may be busy
+    house = House(tools=[effects.tool(looked_up=looked_up, approval=approval)], budgets=unhurried)
     house.routes.add("simulated", Asks([call()]))
     return house
 

@@ -57,5 +57,5 @@ def killed(url, effects):
     """Return what became of each turn."""
     command = [sys.executable, "-m", "tests.contract.killing", url, str(effects), str(TURNS), "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr[-4_000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
