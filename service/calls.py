@@ -65,6 +65,10 @@ class Schemas(Protocol):
         """
         ...
 
+    async def problem_of_schema(self, schema: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with a schema itself, without its own words; None if nothing is."""
+        ...
+
 
 CallState = Literal[
     "awaiting_approval", "approved", "running", "completed", "denied", "failed", "timed_out", "indeterminate"

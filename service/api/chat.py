@@ -13,6 +13,7 @@ from service.api.problem import problem
 from service.api.turn_response import TurnResponse
 from service.chat.events import EVENTS, KEEP_ALIVE, encode_all
 from service.chat.steps.input_validation import parse
+from service.chat.structured import beyond_limits
 from service.chat.turn import Ask
 from service.errors import InvalidRequest
 
@@ -53,6 +54,13 @@ class ChatBody(BaseModel):
             raise ValueError("must not contain the character U+0000")
         return message
 
+    @field_validator("response_schema")
+    @classmethod
+    def _within_limits(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        if schema is not None and (problem := beyond_limits(schema)) is not None:
+            raise ValueError(problem)
+        return schema
+
 
 class SseDoor:
     """The door of `/chat/stream`: a JSON body in, typed events out."""
@@ -79,6 +87,7 @@ class SseDoor:
             model=asked.model,
             grounding=asked.grounding or "",
             response_schema=asked.response_schema,
+            streamed=asked.response_schema is None,  # else it is kept until it is whole and valid
         )
 
     def timeout(self) -> float | None:

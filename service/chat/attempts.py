@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Reply:
-    """What one call of the model yielded."""
+    """What one call of the model yielded, at its `attempt`."""
 
     text: str = ""
     finish_reason: str = ""
+    attempt: int = 1
     tool_calls: list[ToolCall] = field(default_factory=list)
 
 
@@ -153,7 +154,9 @@ class _Reading:
         turn, step, used = self.call.turn, self.call.step, self.used
         gap = self.chosen.budgets.get("token_gap", turn.plan.token_gap)
         now = asyncio.get_running_loop().time
-        text, start, last = turn.text, len(turn.text), now()
+        buffered = self.request.response_schema is not None  # sent once it is valid
+        text, last = [] if buffered else turn.text, now()
+        start = len(text)
         async with aclosing(self.chosen.model.stream(self.request)) as deltas:
             async for delta in deltas:
                 if not self.call.begun:
@@ -165,12 +168,14 @@ class _Reading:
                     if turn.cause is not None:
                         used.wasted += 1
                     text.append(delta.text)
-                    await turn.emit_in(step, TokenDelta(text=delta.text))
+                    if not buffered:
+                        await turn.emit_in(step, TokenDelta(text=delta.text))
                 else:
                     self._gather(delta)
                 step.expect(TOKEN_GAP, gap)
                 last = now()
         self.reply.text = "".join(text[start:])
+        self.reply.attempt = self.request.attempt
 
     def _begin(self, alarm: Alarm, seconds: float) -> None:
         """The first delta is there, `seconds` after the attempt was sent: from now on nobody else is asked."""

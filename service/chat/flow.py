@@ -31,6 +31,7 @@ from service.chat.plan import (
 from service.chat.respond import respond
 from service.chat.steps import finalize, model_stream, retrieval_query, state_persist
 from service.chat.steps.finalize import Answer
+from service.chat.structured import check_schema
 from service.errors import ForebayError, NoEvidence, PhaseTimeout
 from service.runtime.admission import place
 from service.runtime.phase import phase
@@ -57,7 +58,9 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
     await use.admit(turn, chosen)
     model_stream.check(chosen)
 
-    scope, history = await together(_authorise(turn, use, who), _recall(turn, use, who, ask))
+    scope, history, _ = await together(
+        _authorise(turn, use, who), _recall(turn, use, who, ask), check_schema(use.toolbox.schemas, ask.response_schema)
+    )
     async with place(turn, use.gates.requests, who.tenant, always=True, patience=use.habits.queue_wait):
         await _open(turn, use, ask, door)
         if turn.answered is not None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from service.chat.call import new_call
 from service.chat.plan import MODEL_STREAM
-from service.chat.steps import model_stream
 from service.chat.steps.tool_call import call_tool
+from service.chat.structured import generate_valid, send_whole
 from service.ports import ChatMessage
 from service.runtime.phase import phase
 from service.runtime.shelter import together
@@ -20,9 +20,9 @@ from service.runtime.shelter import together
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from service.chat.attempts import Reply
     from service.chat.call import Seen
     from service.chat.parts import Chosen, Parts
-    from service.chat.steps.model_stream import Reply
     from service.chat.turn import Ask, Turn
     from service.ports import ModelRequest, Principal, Scope, ToolCall
 
@@ -49,13 +49,15 @@ async def respond(
         if own:
             request = replace(request, tools=() if is_last else tools)
         with phase(turn, MODEL_STREAM, budget=left) as step:
-            reply = await model_stream.generate(turn, step, chosen, request, who.tenant)
+            reply = await generate_valid(turn, step, chosen, request, who.tenant, use.toolbox.schemas, last=is_last)
         left = step.unspent
         if is_last or not reply.tool_calls or reply.finish_reason in ("length", "content_filter"):
             break
         results = await _call(turn, use, who, scope, reply.tool_calls, seen)
         said = ChatMessage("assistant", reply.text, tuple(reply.tool_calls))
         request = replace(request, messages=(*request.messages, said, *results), round=request.round + 1)
+    if request.response_schema is not None:
+        await send_whole(turn, reply)
     if own:
         reply.tool_calls = []
     reply.text = "".join(turn.text)

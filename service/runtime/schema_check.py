@@ -30,7 +30,7 @@ def problem_of(schema: Mapping[str, Any], text: str) -> str | None:
     The words may quote the text: they are for whoever wrote it.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return "it is not JSON"
     try:
@@ -40,6 +40,10 @@ def problem_of(schema: Mapping[str, Any], text: str) -> str | None:
     if error is None:
         return None
     return f"at {error.json_path}: {error.message}"[:LONGEST_PROBLEM]
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)  # Python reads NaN, JSON knows none
 
 
 def problem_of_schema(schema: Mapping[str, Any]) -> str | None:

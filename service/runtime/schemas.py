@@ -42,7 +42,7 @@ class ProcessSchemas:
         return await self._ask([schema, text])
 
     async def problem_of_schema(self, schema: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with a schema itself, None if nothing is; raise InvalidAnswer as above."""
+        """Return what is wrong with a schema itself, without its own words; None if nothing is."""
         return await self._ask([schema, None])
 
     async def _ask(self, question: list[Any]) -> str | None:

@@ -21,9 +21,7 @@ SPEC = ToolSpec(
     "Find the policies that bear on a topic, such as when an escalation review is needed, with their thresholds.",
     {
         "type": "object",
-        "properties": {
-            "topic": {"type": "string", "minLength": 1, "maxLength": 2000}
-        },
+        "properties": {"topic": {"type": "string", "minLength": 1, "maxLength": 2000}},
         "required": ["topic"],
         "additionalProperties": False,
     },
