@@ -1,1 +1,1 @@
-"""Long work as jobs: checkpoints, leases, cancellation; each kind is a file and a row."""
+"""Long work: kinds of job, and the worker that does them with checkpoints on the state database."""
