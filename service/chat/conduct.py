@@ -75,13 +75,13 @@ async def _answer_client(turn: Turn, use: Parts, door: Door) -> None:
     """Refuse before the stream, or deliver it; drop a reader that stalls."""
     first = await turn.outbox.take()
     door.announce(turn.headers)
-    if turn.refusal is not None:
-        if turn.cause is not Cause.CLIENT_DISCONNECT:
-            await door.refuse(turn.refusal, turn.span.trace_id)
-        return
     try:
-        await stream_emit.deliver(turn, door, first, use.habits.keep_alive)
-    except PhaseTimeout:
+        if turn.refusal is None:
+            await stream_emit.deliver(turn, door, first, use.habits.keep_alive)
+        elif turn.cause is not Cause.CLIENT_DISCONNECT:
+            async with asyncio.timeout(turn.plan.emit):
+                await door.refuse(turn.refusal, turn.span.trace_id)
+    except (PhaseTimeout, TimeoutError):
         turn.cancel(Cause.STALLED_READER)
         door.abort()
 

@@ -78,6 +78,16 @@ def test_a_reader_that_stops_after_the_commit_is_dropped_and_its_turn_stays_comp
     in_house(scenario, stream_queue=1000)
 
 
+def test_a_reader_that_does_not_even_take_its_refusal_is_dropped():
+    async def scenario(house):
+        client = await house.chat(key="Bearer nobody", stops_reading_after=0)
+        assert client.aborted
+        assert asyncio.get_running_loop().time() == pytest.approx(10.0, abs=0.1)
+        assert house.requests("rejected") == 1
+
+    in_house(scenario)
+
+
 def test_a_reader_that_takes_every_write_in_nine_seconds_is_slow_and_not_stalled():
     async def scenario(house):
         client = await house.chat(model="sim:ttft_ms=0,tokens=30,interval_ms=100", pause=9.0)
