@@ -111,7 +111,7 @@ async def _read(reader: asyncio.StreamReader) -> Asked | None:
 
 
 async def _answer(writer: asyncio.StreamWriter, body: dict[str, Any]) -> None:
-    model = body["model"]
+    model = body["model"] if body["model"] in MODELS else "echo"
     if model == "no-headers":
         return
     if model in REFUSED:
