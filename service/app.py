@@ -17,6 +17,7 @@ from service.api.build import build_api, count_refused, endpoints
 from service.api.edges import trusts_services
 from service.auth import Keys
 from service.chat.admittance import Admittance
+from service.chat.claims import unfounded_claim
 from service.chat.parts import Gates, Habits, Parts
 from service.equipment import facts_of, toolbox_of, tools_of
 from service.errors import Cause
@@ -271,6 +272,7 @@ class Service:
             instance_id=self._world.new_id("instance"),
             assemble=request_for,
             toolbox=toolbox,
+            checks=(unfounded_claim,),
             admit=self._admittance.admit,
         )
 

@@ -169,7 +169,8 @@ async def _respond(
         await turn.emit(ClientToolCalls(calls=tuple(reply.tool_calls)))
     with phase(turn, FINALIZE, budget=turn.left_to_finalize()):
         grounded = ask.retrieval and (ask.grounding or use.habits.grounding) == "required"
-        return finalize.check(reply, documents, grounded=grounded)
+        checks = use.checks if ask.messages is None else ()  # a prompt of the client's own is the client's own affair
+        return finalize.check(reply, documents, grounded=grounded, checks=checks, acted=turn.acted)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -56,6 +56,10 @@ class Chosen:
     calls_tools: bool = True
     price: Price = FREE
     budgets: Mapping[str, float] = field(default_factory=dict)  # first_token, token_gap, generation, total in seconds
+
+
+Check = Callable[[str, Collection[str]], str | None]
+"""Looks at a finished text, and the tools with side effects that were completed; returns what is wrong, or None."""
 
 
 class Models(Protocol):
@@ -121,5 +125,6 @@ class Parts:
     assemble: Assemble
     toolbox: Toolbox
     admit: Callable[[Turn, Chosen], Awaitable[None]]  # refuses at once: draining, rate, quota, full queue, deadline
+    checks: Sequence[Check] = ()  # of finished answers to prompts of ours
     live: Live = field(default_factory=Live)
     unsettled: list[Ending] = field(default_factory=list)  # endings that the store did not take: tried again later

@@ -98,6 +98,7 @@ class Turn:
     model: str = ""  # the label: an id of the configuration, never the request's words
     stand_in: Chosen | None = None  # the fallback, once it was asked: it goes on with what follows
     answer: Answer | None = None
+    acted: list[str] = field(default_factory=list)  # the tools with side effects that were completed
     settle: Callable[[], None] = _nothing  # replaces what it has reserved of its tenant's quota by what it used
     headers: dict[str, str] = field(default_factory=dict)  # for the client, with whatever it is answered
     # where it is

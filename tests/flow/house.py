@@ -12,6 +12,7 @@ from dataclasses import replace
 from service.api.chat import SseDoor
 from service.api.turn_response import TurnResponse
 from service.chat.admittance import Admittance
+from service.chat.claims import unfounded_claim
 from service.chat.parts import Gates, Habits, Parts
 from service.chat.turn import Budgets
 from service.equipment import facts_of, toolbox_of, tools_of
@@ -149,6 +150,7 @@ class House:
             instance_id="i1",
             assemble=request_for,
             toolbox=self.toolbox,
+            checks=(unfounded_claim,),
             admit=self.admittance.admit,
         )
 

@@ -316,3 +316,26 @@ def test_an_exception_of_a_tool_reaches_nobody_but_the_log_and_only_as_its_class
         assert "hunter2" not in everything
 
     asking(scenario, [call("read")], tools=[inside.tool("read", side_effects=False)])
+
+
+def test_an_answer_that_claims_a_change_that_no_tool_made_ends_with_an_error():
+    async def scenario(house):
+        house.routes.add("simulated", Asks(answer="I have opened an escalation review for case C-1042."))
+        client = await house.chat()
+        assert client.event("error")["code"] == "invalid_answer"
+        assert client.event("error")["phase"] == "finalize"
+        assert (await house.message()).status == "failed"
+
+    in_house(scenario)
+
+
+def test_a_change_that_a_tool_made_may_be_claimed():
+    inside = Recorder()
+
+    async def scenario(house, model):
+        model.answer = "I have opened an escalation review for case C-1042."
+        house.parts.toolbox.equipped["open_escalation_review"] = house.parts.toolbox.equipped["act"]
+        client = await house.chat()
+        assert client.types[-1] == "message_completed"
+
+    asking(scenario, [call("open_escalation_review")], tools=[inside.tool()])

@@ -55,6 +55,8 @@ async def call_tool(call: Call) -> ChatMessage:
         _count(call)
         raise
     _count(call)
+    if call.state == "completed" and call.equipped is not None and call.equipped.tool.side_effects:
+        call.turn.acted.append(call.asked.name)
     await call.turn.emit(_completed(call))
     return ChatMessage("tool", call.told, tool_call_id=call.asked.id)
 
