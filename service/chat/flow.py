@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from service.chat import degradation
 from service.chat.events import (
     ClientToolCalls,
     FoundDocument,
@@ -41,6 +42,7 @@ from telemetry.catalogue import Attr
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from service.chat.degradation import Degradation
     from service.chat.door import Door
     from service.chat.parts import Chosen, Parts
     from service.chat.turn import Ask, Turn
@@ -124,7 +126,7 @@ async def _evidence(turn: Turn, use: Parts, who: Principal, scope: Scope, ask: A
     """Retrieve and rerank. Where grounding is required, no evidence is an error; elsewhere it is a warning."""
     required = (ask.grounding or use.habits.grounding) == "required"
     documents: Sequence[Document] = ()
-    failing = nullcontext() if required else _optional(turn, "retrieval", "retrieval_degraded")
+    failing = nullcontext() if required else _optional(turn, degradation.RETRIEVAL)
     async with failing, place(turn, use.gates.retrieval, who.tenant):
         with phase(turn, RETRIEVAL_REQUIRED if required else RETRIEVAL_QUERY) as step:
             documents = await retrieval_query.find(
@@ -133,10 +135,10 @@ async def _evidence(turn: Turn, use: Parts, who: Principal, scope: Scope, ask: A
             step.note(Attr.HITS, len(documents))
     if required and not documents:
         raise NoEvidence
-    if not documents and "retrieval" not in turn.degradations:
+    if not documents and degradation.RETRIEVAL.dependency not in turn.degradations:
         await turn.emit(WarningEvent(code="no_evidence", message="No document was found for this question"))
     if len(documents) > 1:
-        async with _optional(turn, "rerank", "rerank_skipped"), place(turn, use.gates.rerank, who.tenant):
+        async with _optional(turn, degradation.RERANK), place(turn, use.gates.rerank, who.tenant):
             with phase(turn, RERANK):
                 documents = await use.reranker.rerank(ask.message, documents)
     else:
@@ -174,13 +176,13 @@ async def _respond(
 
 
 @asynccontextmanager
-async def _optional(turn: Turn, dependency: str, warning: str) -> AsyncIterator[None]:
-    """Go on without `dependency` when the block fails or runs over its own budget, and say so."""
+async def _optional(turn: Turn, row: Degradation) -> AsyncIterator[None]:
+    """Go on without a dependency when the block fails or runs over its own budget, and say so."""
     try:
         yield
     except PhaseTimeout as timeout:
         if timeout.limit != "phase":
             raise  # the whole request is over, not this part of it
-        await turn.degrade(dependency, warning, f"{dependency} took too long")
+        await turn.degrade(row, f"{row.dependency} took too long")
     except ForebayError:
-        await turn.degrade(dependency, warning, f"{dependency} is not available")
+        await turn.degrade(row, f"{row.dependency} is not available")

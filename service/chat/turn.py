@@ -15,6 +15,7 @@ from telemetry.catalogue import CANCEL_LATENCY_SECONDS, DEGRADATIONS_TOTAL, LOG_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from service.chat.degradation import Degradation
     from service.chat.events import Event
     from service.chat.parts import Chosen
     from service.chat.steps.finalize import Answer
@@ -241,12 +242,12 @@ class Turn:
         # Not by `emit`, which keeps it: that one waited is no part of the answer.
         await self.outbox.put(WarningEvent(code="waiting_for_model", message="All places of the model are in use"))
 
-    async def degrade(self, dependency: str, code: str, message: str) -> None:
+    async def degrade(self, row: Degradation, message: str) -> None:
         """Go on with less, and say so: to the client, in a metric, in the log."""
-        self.degradations.append(dependency)
-        self.observer.inc(DEGRADATIONS_TOTAL, dependency)
-        self.observer.log(LOG_DEGRADED, dependency=dependency, code=code)
-        await self.emit(WarningEvent(code=code, message=message))
+        self.degradations.append(row.dependency)
+        self.observer.inc(DEGRADATIONS_TOTAL, row.dependency)
+        self.observer.log(LOG_DEGRADED, dependency=row.dependency, code=row.warning)
+        await self.emit(WarningEvent(code=row.warning, message=message))
 
     def phase_changed(self, name: str, budget_ms: int | None, elapsed_ms: int | None, outcome: str | None) -> None:
         """Tell a developer who asked for it; a full queue drops this one, which is only a help."""

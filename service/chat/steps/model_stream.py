@@ -10,6 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from service.chat.attempts import ModelCall, Reply, about_the_request, attempt
+from service.chat.degradation import MODEL
 from service.chat.plan import FIRST_TOKEN
 from service.errors import ProviderFailure, ProviderUnavailable
 from service.runtime.admission import place
@@ -71,7 +72,7 @@ async def _answered(call: ModelCall, chosen: Chosen) -> Reply:
         if fallback is None or call.begun or hopeless:
             raise
     call.turn.stand_in, call.turn.model = fallback, fallback.label
-    await call.turn.degrade("model", "model_fallback", f"{chosen.label} does not answer; {fallback.label} does instead")
+    await call.turn.degrade(MODEL, f"{chosen.label} does not answer; {fallback.label} does instead")
     return await _ask_stand_in(call, fallback)
 
 
