@@ -1,0 +1,174 @@
+"""Things are broken for real, and the real Prometheus and Alertmanager tell somebody of it; then they are mended.
+
+Each trouble has a service, and so a job, of its own: they go on at the same time and do not get into each other's way.
+The rules are the committed ones with their durations shortened.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from dashboards.burn import slo_group
+from dashboards.causes import CAUSES, cause_group
+from dashboards.rules import Alert, Links, rules_file, shortened
+from tests.e2e.support import Alertmanager, Inbox, Prometheus, until
+from tests.e2e.support_crowd import Crowd
+from tests.process import SIMULATED, Service
+from tests.telemetry.otlp_sink import OtlpSink
+
+WELL = (lambda user: user.ask("sim:ttft_ms=5,tokens=5,interval_ms=5"), 4)
+FIRING, RESOLVED = 75.0, 75.0  # seconds until all of them are told
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is done to a service, how it ends, and the alerts that tell of it. Rates are per second."""
+
+    config: str
+    fault: tuple
+    alerts: tuple[str, ...]
+    relief: tuple = (WELL,)
+
+
+TROUBLES = {
+    "provider": Trouble(
+        "",
+        # Of many models, so that no circuit opens: it would send nothing more, and the provider fail no more.
+        ((lambda user: user.ask(f"sim:status=503,seed={user.chance.randrange(10**9)}"), 6),),
+        ("ForebayTurnsBudgetBurnsFast", "ForebayProviderFails"),
+    ),
+    "slow": Trouble(
+        "[budgets]\nfirst_token_ms = 8000\n",
+        ((lambda user: user.ask("sim:ttft_ms=3500,interval_ms=1300,tokens=3"), 4),),
+        ("ForebayFirstTokenBudgetBurnsFast", "ForebayTokenGapBudgetBurnsFast"),
+    ),
+    "leaving": Trouble(
+        "",
+        ((lambda user: user.leave("sim:ttft_ms=2500", 0), 6),),
+        ("ForebayClientsLeaveBeforeFirstToken",),
+    ),
+    "poor": Trouble(
+        "[budgets]\nretrieval_ms = 1\n",
+        ((lambda user: user.ask("sim:ttft_ms=5,tokens=5,interval_ms=5"), 4),),
+        ("ForebayPhaseTimesOut", "ForebayDependencyMissing", "ForebayDegradedBudgetBurnsSlowly"),
+        relief=((lambda user: user.complete(), 4),),  # these retrieve nothing
+    ),
+    "crowded": Trouble(
+        "[limits]\nrequests = 2\nqueue = 4\ntenant_queue = 4\n",
+        ((lambda user: user.ask("sim:ttft_ms=5,tokens=20,interval_ms=50"), 8),),
+        ("ForebaySaturated", "ForebayOverloaded"),
+        relief=((lambda user: user.ask("sim:ttft_ms=5,tokens=5,interval_ms=5"), 1),),
+    ),
+}
+WORN = ("ForebayStalledReaders", "ForebayEventLoopBlocked", "ForebayTelemetryDropped")
+EXPECTED = [
+    *((alert, job) for job, trouble in TROUBLES.items() for alert in trouble.alerts),
+    *((alert, "worn") for alert in WORN),
+    ("ForebayDown", "gone"),
+    ("ForebayInstanceDown", "pair"),  # two processes, one of which is gone's
+]
+
+# Families of which no alert is provoked here, each with its reason.
+UNPROVOKED = {
+    "leaks": "nothing that a client or a dependency does makes a place leak; tests/simulation holds it at 0",
+    "jobs": "the feature is not there yet",
+}
+
+
+async def paused(process):
+    """The whole process stands still for a moment, as it does when a machine has too little CPU."""
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(0.3)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def inbox(tmp_path_factory):
+    """Everything is broken at once, then everything is mended; what was told of it is here."""
+    folder = tmp_path_factory.mktemp("night")
+    with contextlib.ExitStack() as house:
+        inbox = house.enter_context(Inbox())
+        collector = house.enter_context(OtlpSink(hangs=True))
+        worn = f'[budgets]\nemit_ms = 300\n[telemetry]\notlp_endpoint = "{collector.url}"\n'
+        configs = {job: trouble.config for job, trouble in TROUBLES.items()} | {"worn": worn, "gone": ""}
+        with ThreadPoolExecutor(3) as starting:  # three at a time: each takes a second or two
+            begun = {job: starting.submit(Service, folder / job, text + SIMULATED) for job, text in configs.items()}
+        for one in begun.values():
+            house.enter_context(one.result())
+        services = {job: one.result() for job, one in begun.items()}
+        manager = house.enter_context(Alertmanager(folder, inbox))
+        rules = rules_file([shortened(slo_group()), shortened(cause_group())], Links(), "1s")
+        prometheus = house.enter_context(Prometheus(folder, rules=rules, alertmanager=manager))
+        crowd = house.enter_context(Crowd())
+        _break(services, prometheus, crowd)
+        with contextlib.suppress(AssertionError):  # which one was not told is said by its own test
+            until(lambda: all(inbox.told(name, job) for name, job in EXPECTED), FIRING, "firing")
+        services["gone"] = house.enter_context(Service(folder / "gone", SIMULATED))
+        collector.release()
+        _mend(services, prometheus, crowd)
+        with contextlib.suppress(AssertionError):
+            until(lambda: all(_is_over(inbox, name, job) for name, job in EXPECTED), RESOLVED, "resolved")
+        yield inbox
+
+
+def _break(services, prometheus, crowd):
+    pair = [services["crowded"], services["gone"]]
+    prometheus.watch(pair=pair, **{job: [service] for job, service in services.items()})
+    scraped = "count (forebay_build_info) > 8 or vector(0)"
+    until(lambda: prometheus.query(scraped)[0]["value"][1] == "9", 30, "every service is scraped")
+    for job, trouble in TROUBLES.items():
+        crowd.does(services[job], *trouble.fault)
+    process = services["worn"].process
+    crowd.does(services["worn"], WELL, (lambda user: user.stall(), 2), (lambda _: paused(process), 1))
+    services["gone"].kill()
+
+
+def _mend(services, prometheus, crowd):
+    for job, trouble in TROUBLES.items():
+        crowd.does(services[job], *trouble.relief)
+    crowd.does(services["worn"], WELL)
+    prometheus.watch(gone=[services["gone"]], pair=[services["crowded"], services["gone"]])
+
+
+def _is_over(inbox, name, job):
+    told = inbox.told(name, job)
+    return bool(told) and told[-1]["status"] == "resolved"
+
+
+@pytest.mark.parametrize(("name", "job"), EXPECTED)
+def test_an_alert_is_told_and_told_again_when_it_is_over(inbox, name, job):
+    told = inbox.told(name, job)
+    assert told, "it did not fire"
+    assert told[0]["status"] == "firing"
+    assert told[-1]["status"] == "resolved"
+    alert = next(rule for rule in (*slo_group().rules, *CAUSES) if isinstance(rule, Alert) and rule.name == name)
+    assert told[0]["severity"] == alert.severity
+    assert told[0]["summary"] == alert.summary
+    assert told[0]["runbook_url"].endswith(f"#{name.lower()}")
+    assert "{{" not in told[0]["description"]
+    assert "<no value>" not in told[0]["description"]
+    assert job in told[0]["description"]
+
+
+def test_a_page_silences_the_tickets_of_its_kind(inbox):
+    """`gone` is down as an instance, too; the slow burn of `provider` is told when the fast one is over, if at all."""
+    assert not inbox.told("ForebayInstanceDown", "gone")
+    order = [alert for name in ("Fast", "Slowly") for alert in inbox.told(f"ForebayTurnsBudgetBurns{name}", "provider")]
+    page = [alert["arrived"] for alert in order if alert["severity"] == "critical" and alert["status"] == "resolved"]
+    assert all(alert["arrived"] > page[0] for alert in order if alert["severity"] == "warning")
+
+
+def test_every_page_and_a_ticket_of_every_family_is_provoked():
+    alerts = [rule for rule in (*slo_group().rules, *CAUSES) if isinstance(rule, Alert)]
+    provoked = {name for name, _ in EXPECTED}
+    assert {alert.name for alert in alerts if alert.severity == "critical"} <= provoked
+    tickets = {alert.family for alert in alerts if alert.severity == "warning"}
+    shown = {alert.family for alert in alerts if alert.severity == "warning" and alert.name in provoked}
+    assert tickets - shown == set(UNPROVOKED)
