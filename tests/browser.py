@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import signal
@@ -28,10 +29,10 @@ class Browser:
     def __init__(self, width: int = 1360, height: int = 860) -> None:
         program = require("chromium", "apt-get install chromium")
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        command_out, self._out = os.pipe()
-        self._in, events_in = os.pipe()
+        command_out, self._out = map(_above, os.pipe())
+        self._in, events_in = map(_above, os.pipe())
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{command_out} 4>&{events_in}', program, *FLAGS,
+            ["bash", "-c", f'exec "$0" "$@" 3<&{command_out} 4>&{events_in}', program, *FLAGS,
              f"--user-data-dir={self._folder.name}", f"--window-size={width},{height}", "about:blank"],
             pass_fds=(command_out, events_in),
             stdout=subprocess.DEVNULL,
@@ -46,6 +47,13 @@ class Browser:
         self._session: str | None = None
         self.said: list[str] = []
         self.asked: list[str] = []
+        try:
+            self._take_page(width, height)
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_page(self, width: int, height: int) -> None:
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -137,3 +145,10 @@ class Browser:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _above(descriptor: int) -> int:
+    """The same pipe under a number that the browser does not use: 3 and 4 are its own."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10)
+    os.close(descriptor)
+    return moved

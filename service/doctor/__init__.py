@@ -42,7 +42,7 @@ class Finding:
 
 
 def before_start(settings: Settings, environ: Environ) -> None:
-    """Look at what a start needs and this process can see by itself; raise Fault. Blocks."""
+    """Look at what a start needs, and bring the state database up to date; raise Fault. Blocks."""
     here.data_folder(settings)
     here.policies(settings)
     here.secrets(settings, environ)
@@ -50,6 +50,7 @@ def before_start(settings: Settings, environ: Environ) -> None:
         raise Fault(f"no model can run here ({local.available()})", "name a provider under [[providers]]")
     if settings.environment == "production" and not settings.metrics_are_guarded:
         raise Fault("/metrics would be open", "choose another port than ops_port, or set metrics_token_env")
+    here.migrated(settings)
 
 
 async def examine(settings: Settings, environ: Environ) -> list[Finding]:
@@ -94,3 +95,5 @@ async def _find(what: str, check: Check) -> Finding:
         return Finding(what, fault.says, fault.todo)
     except TimeoutError:
         return Finding(what, f"no answer within {PATIENCE:g} s", "look whether it is overloaded, or behind a firewall")
+    except Exception as error:  # noqa: BLE001  (the others are to be heard all the same)
+        return Finding(what, f"could not be asked ({type(error).__name__})", "look at what is set for it")

@@ -18,6 +18,7 @@ from service.retrieval.index import Index
 from service.routing import key_of
 from service.settings import read_secret
 from service.settings_errors import SettingsError
+from service.store import migrate
 from service.store.tenants import tenants_of
 from service.translate import api_options
 
@@ -74,6 +75,15 @@ def state(settings: Settings) -> str:
         todo = "look whether it runs and at [state] url; if it was never used, run `forebay migrate`"
         raise Fault(f"cannot be read ({type(error).__name__})", todo) from None
     return f"{f'SQLite, {path}' if path else 'PostgreSQL'}, {tenants} tenant{'s' * (tenants != 1)}"
+
+
+def migrated(settings: Settings) -> None:
+    """Make the state database, or bring it up to date."""
+    try:
+        migrate(settings.database_url)
+    except Exception as error:  # noqa: BLE001  (as in `state`)
+        says = f"the state database cannot be opened ({type(error).__name__})"
+        raise Fault(says, "look whether it runs, and at [state] url") from None
 
 
 def index(settings: Settings) -> str:

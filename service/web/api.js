@@ -5,7 +5,7 @@ const KEY = "forebay.key";
 /** What the service answered instead of what was asked for: a problem (RFC 9457). */
 export class Refused extends Error {
   constructor(status, problem, retryAfter) {
-    super(problem.detail ?? `HTTP ${status}`);
+    super(problem.detail ?? problem.message ?? `HTTP ${status}`); // the second as OpenAI spells it
     Object.assign(this, { status, problem, retryAfter });
   }
 }

@@ -78,9 +78,9 @@ function tellEnd(turn, error) {
     log.note(running.now(), "(stopped)", "the browser closed the connection");
     turn.left();
   } else if (error instanceof Refused) {
-    const { code, detail, message, trace_id: trace } = error.problem;
+    const { code, trace_id: trace } = error.problem;
     log.note(running.now(), `HTTP ${error.status}`, JSON.stringify(error.problem));
-    turn.fail(code ?? `HTTP ${error.status}`, detail ?? message ?? "", { status: error.status, "retry-after": error.retryAfter, trace });
+    turn.fail(code ?? `HTTP ${error.status}`, error.message, { status: error.status, "retry-after": error.retryAfter, trace });
     if (error.status === 401) wantKey();
   } else {
     turn.fail("unreachable", "The connection to the service broke.", {});
