@@ -23,6 +23,10 @@ setup: .venv/.installed
 test: .venv/.installed-dev
 	@.venv/bin/python -m pytest $(ARGS)
 
+# The full numbers, for hours: every crash, every storm, every example that chance finds.
+proof: .venv/.installed-dev
+	@FOREBAY_PROOF=1 .venv/bin/python -m pytest -o faulthandler_timeout=0 $(ARGS)
+
 lint: .venv/.installed-dev
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 
