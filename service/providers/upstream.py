@@ -2,6 +2,11 @@
 
 The dialects (openai_compatible, anthropic) say what is sent and what an event means; here is how it travels. What a
 provider writes in an error is read to find its code, then forgotten.
+
+One token passes through here, so the client was chosen by CPU (tests/benchmarks/clients.py: streams of 100 chunks, 16
+at once, uvloop, two busy cores). A stream takes 1.1 ms with aiohttp, sse.py and msgspec structs, as it is here; with
+aiohttp line by line and a pydantic model, json or untyped msgspec 1.2 to 1.4 times as much, with httpx2 3.1 times, with
+httpx 3.8 times, with OpenAI's SDK 15 times. httptools on a bare transport takes 0.7: no pool, no TLS, no proxies.
 """
 
 from __future__ import annotations
