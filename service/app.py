@@ -111,19 +111,10 @@ class Service:
             await retriever.add_documents(corpus.TENANT, await asyncio.to_thread(corpus.documents))
 
         limits = await self._open_limits(toolbox, observer)
-        gates = limits.gates
-        models = Routes(
-            self._rows,
-            self._default,
-            self._world,
-            {row.name: gates[f"model:{row.name}"] for row in self._rows},
-            observer,
-        )
-        models.open(observer, self._provider_keys)
-        closing.push_async_callback(models.close)
+        models = self._open_models(limits, observer)
         keys = Keys(store.authenticate)
         parts = self._parts = self._build_parts(observer, store, retriever, reranker, models, limits, keys, toolbox)
-        places = (*gates.values(), *(one.gate for one in toolbox.equipped.values()))
+        places = (*limits.gates.values(), *(one.gate for one in toolbox.equipped.values()))
         upkeep = Upkeep(parts, store, places, BEAT_EVERY)
         await store.beat(parts.instance_id)
         await store.interrupt_orphans(self._world.now())
@@ -136,6 +127,13 @@ class Service:
         trusts = trusts_services(keys) if settings.environment == "production" else None
         readiness = self._readiness(store, models, telemetry, limits)
         return build_api(parts, store, telemetry, readiness, self._options, trusts=trusts)
+
+    def _open_models(self, limits: Limits, observer: Observer) -> Routes:
+        gates = {row.name: limits.gates[f"model:{row.name}"] for row in self._rows}
+        models = Routes(self._rows, self._default, self._world, gates, observer)
+        models.open(observer, self._provider_keys)
+        self._closing.push_async_callback(models.close)
+        return models
 
     async def close(self) -> None:
         """Close what was opened, the last one first."""
