@@ -69,6 +69,7 @@ async def conduct(turn: Turn, use: Parts, door: Door) -> None:
             turn.outbox.discard()
             turn.settle()
             account.close()
+            turn.forget()
 
 
 async def _answer_client(turn: Turn, use: Parts, door: Door) -> None:

@@ -188,6 +188,17 @@ class Turn:
             self.total.deadline += loop.time() - since
             step.start_clock()
 
+    def forget(self) -> None:
+        """Let go, once the books are closed, of what is large and of what leads back here.
+
+        An exception keeps the frames that it came through, these keep the turn and the turn keeps the exception: its
+        whole text would wait for the garbage collector, which is kept off the streams (service/server/run.py).
+        """
+        self.task = self.error = self.refusal = None
+        self.settle = _nothing
+        self.text.clear()
+        self.kept.clear()
+
     # --- stopping ----------------------------------------------------------------------------------------------------
 
     def cancel(self, cause: Cause) -> bool:

@@ -13,6 +13,7 @@ from telemetry.catalogue import Attr
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from service.errors import ForebayError
     from service.runtime.gate import Gate, Place
     from service.runtime.phase import Work
 
@@ -63,6 +64,11 @@ async def _wait(work: Work, gate: Gate, tenant: str, patience: float | None) -> 
                 tenant, asyncio.current_task()
             )
     except PhaseTimeout as timeout:
-        refusal = gate.refusal(tenant)
-        refusal.phase = timeout.phase
-        raise refusal from timeout
+        raise _refusal(gate, tenant, timeout.phase) from timeout
+
+
+def _refusal(gate: Gate, tenant: str, where: str) -> ForebayError:
+    """Return the error for a wait that was too long. Not a variable of who raises it: the two would keep each other."""
+    refusal = gate.refusal(tenant)
+    refusal.phase = where
+    return refusal

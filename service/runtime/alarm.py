@@ -47,9 +47,11 @@ class Alarm:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+        task = self._task
+        del self._task  # an error keeps the frames it came through, and these this alarm: it must not keep its task
         if not self._rang:
             return False
-        self.expired = self._task.uncancel() <= self._before and kind is asyncio.CancelledError
+        self.expired = task.uncancel() <= self._before and kind is asyncio.CancelledError
         return self.expired
 
     @property

@@ -119,9 +119,7 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
     ) -> None:
         self._alarm.__exit__(kind, error, trace)
         if self._alarm.expired:
-            timeout = PhaseTimeout(*self._which())
-            self._close("timeout", timeout)
-            raise timeout from error
+            raise self._timed_out() from error
         if isinstance(error, ForebayError) and error.phase is None:
             error.phase = self._where
         self._close(self._outcome_of(error), error)
@@ -198,6 +196,12 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
     @property
     def _total(self) -> float:
         return inf if self.row.own_clock else self._work.total.deadline
+
+    def _timed_out(self) -> PhaseTimeout:
+        """Close the phase with what ended it. No variable of who raises it: error and frame would keep each other."""
+        timeout = PhaseTimeout(*self._which())
+        self._close("timeout", timeout)
+        return timeout
 
     def _which(self) -> tuple[str, Limit]:
         """Say which limit rang, by its name, and whose it was: the phase's own when they are equal."""

@@ -43,10 +43,12 @@ async def deliver(turn: Turn, writer: Writer, first: Sequence[Event], keep_alive
             while True:
                 before = loop.time()
                 step.expect(STREAM_EMIT.name, turn.plan.emit)
-                await writer.write(events, last=last)
+                try:
+                    await writer.write(events, last=last)
+                finally:
+                    pulse.last = now = loop.time()
+                    turn.reader_blocked += now - before
                 step.relax()
-                pulse.last = now = loop.time()
-                turn.reader_blocked += now - before
                 if turn.first_token_at is None and any(type(event) is TokenDelta for event in events):
                     turn.first_token_at = now
                 if last:
