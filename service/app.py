@@ -101,11 +101,7 @@ class Service:
         reranker = ProcessReranker(workers=RERANK_WORKERS)
         await reranker.warm()
         closing.push_async_callback(reranker.close)
-        schemas = ProcessSchemas()
-        await schemas.warm()
-        closing.push_async_callback(schemas.close)
-        tools = await asyncio.to_thread(tools_of, store)
-        toolbox = toolbox_of(tools, settings, store, schemas, observer)
+        toolbox = await self._open_toolbox(store, observer)
         if self._demo_key is not None:
             await store.put_demo_key(self._demo_key)
             await retriever.add_documents(corpus.TENANT, await asyncio.to_thread(corpus.documents))
@@ -127,6 +123,13 @@ class Service:
         trusts = trusts_services(keys) if settings.environment == "production" else None
         readiness = self._readiness(store, models, telemetry, limits)
         return build_api(parts, store, telemetry, readiness, self._options, trusts=trusts)
+
+    async def _open_toolbox(self, store: StateStore, observer: Observer) -> Toolbox:
+        schemas = ProcessSchemas()
+        await schemas.warm()
+        self._closing.push_async_callback(schemas.close)
+        tools = await asyncio.to_thread(tools_of, store)
+        return toolbox_of(tools, self._settings, store, schemas, observer)
 
     def _open_models(self, limits: Limits, observer: Observer) -> Routes:
         gates = {row.name: limits.gates[f"model:{row.name}"] for row in self._rows}
