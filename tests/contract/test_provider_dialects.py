@@ -340,3 +340,44 @@ def assert_nothing_told(failure: ProviderFailure) -> None:
     assert "SECRET" not in repr(failure.args)
     assert "SECRET" not in repr(vars(failure))
     assert "SECRET" not in "".join(traceback.format_exception(failure))
+
+
+# --- what a client of the OpenAI format wrote -------------------------------------------------------------------------
+
+WEATHER = {"type": "function", "function": {"name": "weather", "strict": True, "parameters": {"type": "object"}}}
+WANTED = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": {"type": "object"}}}
+
+
+def written(**extra) -> ModelRequest:
+    tools = (ToolSpec("weather", "", {"type": "object"}),) if "tools" in extra else ()
+    return ModelRequest("small", REQUEST.messages, tools=tools, extra=extra)
+
+
+def test_an_openai_server_gets_a_clients_tools_and_format_to_the_letter():
+    body = sent("openai_compatible", written(tools=[WEATHER], tool_choice="required", response_format=WANTED)).body
+    assert (body["tools"], body["tool_choice"], body["response_format"]) == ([WEATHER], "required", WANTED)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ({}, None),
+        ({"tool_choice": "auto"}, {"type": "auto"}),
+        ({"tool_choice": "none", "parallel_tool_calls": False}, {"type": "none"}),
+        ({"tool_choice": "required"}, {"type": "any"}),
+        ({"tool_choice": {"type": "function", "function": {"name": "weather"}}}, {"type": "tool", "name": "weather"}),
+        ({"parallel_tool_calls": False}, {"type": "auto", "disable_parallel_tool_use": True}),
+        ({"tool_choice": "required", "parallel_tool_calls": False}, {"type": "any", "disable_parallel_tool_use": True}),
+    ],
+)
+def test_anthropic_gets_a_clients_tools_and_how_they_may_be_chosen_in_its_own_words(said, meant):
+    body = sent("anthropic", written(tools=[WEATHER], **said)).body
+    assert body["tools"] == [{"name": "weather", "description": "", "input_schema": {"type": "object"}}]
+    assert body.get("tool_choice") == meant
+    assert "parallel_tool_calls" not in body
+
+
+def test_anthropic_gets_a_clients_response_format_in_its_own_words():
+    body = sent("anthropic", written(response_format=WANTED)).body
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": {"type": "object"}}}
+    assert "output_config" not in sent("anthropic", written(response_format={"type": "json_object"})).body
