@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 
 from service.api.openapi import refusals
 from service.errors import Cause, Conflict, NotFound
 
 if TYPE_CHECKING:
-    from service.ports import Message, Principal
+    from service.ports import Principal
 
 router = APIRouter()
+
+
+class ShownMessage(BaseModel):
+    """One message of a session. `created_at` is in Unix seconds."""
+
+    message_id: str
+    role: Literal["user", "assistant"]
+    status: Literal["streaming", "completed", "cancelled", "failed", "timed_out", "interrupted"]
+    text: str
+    created_at: float
+    tool_calls: tuple[Mapping[str, Any], ...]
+
+
+class ShownSession(BaseModel):
+    """A session, oldest message first."""
+
+    session_id: str
+    messages: list[ShownMessage]
+
+
+class Cancelling(BaseModel):
+    """The message whose answer is being stopped."""
+
+    message_id: str
+    status: Literal["cancelling"]
 
 
 async def caller(request: Request) -> Principal:
@@ -24,24 +51,14 @@ async def caller(request: Request) -> Principal:
 
 
 @router.get("/sessions/{session_id}/messages", summary="What was said in a session", responses=refusals(404))
-async def messages(request: Request, session_id: str) -> dict[str, Any]:
+async def messages(request: Request, session_id: str) -> ShownSession:
     """Return the caller's session, oldest message first; another's looks like none."""
     who = await caller(request)
     found = await request.app.state.store.messages(who.tenant, who.user, session_id)
     if found is None:
         raise NotFound("No such session")
-    return {"session_id": session_id, "messages": [_shown(message) for message in found]}
-
-
-def _shown(message: Message) -> dict[str, Any]:
-    return {
-        "message_id": message.message_id,
-        "role": message.role,
-        "status": message.status,
-        "text": message.text,
-        "created_at": message.created_at,
-        "tool_calls": list(message.tool_calls),
-    }
+    shown = [ShownMessage.model_validate(message, from_attributes=True) for message in found]
+    return ShownSession(session_id=session_id, messages=shown)
 
 
 @router.post(
@@ -50,7 +67,7 @@ def _shown(message: Message) -> dict[str, Any]:
     status_code=202,
     responses=refusals(404, 409),
 )
-async def cancel(request: Request, message_id: str) -> dict[str, str]:
+async def cancel(request: Request, message_id: str) -> Cancelling:
     """Stop a running answer, in whichever process it runs; its stream ends with `error` `cancelled`."""
     who = await caller(request)
     store = request.app.state.store
@@ -59,7 +76,7 @@ async def cancel(request: Request, message_id: str) -> dict[str, str]:
         raise NotFound("No such message")
     turn = request.app.state.parts.live.get(message_id)
     if turn is not None and turn.cancel(Cause.CLIENT_CANCEL):
-        return {"message_id": message_id, "status": "cancelling"}
+        return Cancelling(message_id=message_id, status="cancelling")
     if not await store.request_cancel(message_id):
         raise Conflict("The answer has ended")
-    return {"message_id": message_id, "status": "cancelling"}
+    return Cancelling(message_id=message_id, status="cancelling")
