@@ -134,7 +134,7 @@ class Service:
     def _open_models(self, limits: Limits, observer: Observer) -> Routes:
         gates = {row.name: limits.gates[f"model:{row.name}"] for row in self._rows}
         models = Routes(self._rows, self._default, self._world, gates, observer)
-        models.open(observer, self._provider_keys)
+        models.open(self._provider_keys)
         self._closing.push_async_callback(models.close)
         return models
 

@@ -82,19 +82,19 @@ class Routes:
         self, rows: Sequence[ProviderRow], default: str, world: World, gates: Mapping[str, Gate], observer: Observer
     ) -> None:
         self._rows, self._default, self._world = tuple(rows), default, world
-        self._gates = gates
+        self._gates, self._observer = gates, observer
         self._models: dict[str, Model] = {}
         self._retries = Retries(world.random)
         self._circuits = {row.name: Circuits(partial(_tell, observer, row.name)) for row in rows}
 
-    def open(self, observer: Observer, keys: Mapping[str, str]) -> None:
+    def open(self, keys: Mapping[str, str]) -> None:
         """Build every provider. Called in the running event loop.
 
         Raises:
             RuntimeError: one cannot run on this machine.
         """
         for row in self._rows:
-            self._models[row.name] = build(row, Means(observer, self._world.now, keys.get(row.name, "")))
+            self._models[row.name] = build(row, Means(self._observer, self._world.now, keys.get(row.name, "")))
 
     def add(self, name: str, model: Model) -> None:
         """Take `model` for the row called `name`."""
