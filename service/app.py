@@ -38,6 +38,7 @@ from service.store.tenants import tenants_of
 from service.tools.registry import NAMES
 from service.translate import api_options, budgets_of, extra_bounds, redis_url_of, show_budgets
 from service.upkeep import Upkeep
+from service.workforce import ALL_KINDS, RESOURCE, Workforce
 from telemetry import catalogue as rows
 from telemetry.catalogue import LabelSets
 from telemetry.loop import LoopLag, Watchdog
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
     from service.chat.toolbox import Toolbox
+    from service.jobs.desk import Desk
     from service.settings import Settings
     from telemetry.observe import Observer
 
@@ -82,6 +84,7 @@ class Service:
         self._options = api_options(settings, environ)
         self._parts: Parts | None = None
         self._admittance: Admittance | None = None
+        self._jobs: Workforce | None = None
 
     async def open(self) -> ASGIApp:
         """Open everything, in order, and return the application. What was opened is closed by `close`."""
@@ -109,20 +112,25 @@ class Service:
         limits = await self._open_limits(toolbox, observer)
         models = self._open_models(limits, observer)
         keys = Keys(store.authenticate)
-        parts = self._parts = self._build_parts(observer, store, retriever, reranker, models, limits, keys, toolbox)
-        places = (*limits.gates.values(), *(one.gate for one in toolbox.equipped.values()))
+        jobs = self._jobs = Workforce(settings.jobs, store.jobs, observer, self._world)
+        parts = self._parts = self._build_parts(
+            observer, store, retriever, reranker, models, limits, keys, toolbox, jobs.desk
+        )
+        places = (*limits.gates.values(), jobs.gate, *(one.gate for one in toolbox.equipped.values()))
         upkeep = Upkeep(parts, store, places, BEAT_EVERY)
         await store.beat(parts.instance_id)
         await store.interrupt_orphans(self._world.now())
         closing.push_async_callback(store.leave, parts.instance_id)
         upkeep.start()
         closing.push_async_callback(upkeep.stop)
+        jobs.start(parts, retriever)
+        closing.push_async_callback(jobs.stop)
         show_budgets(self._budgets, self._rows, observer)
         observer.set(rows.BUILD_INFO, 1, version("forebay"))
         observer.log(rows.LOG_STARTED, version=version("forebay"), environment=settings.environment)
         trusts = trusts_services(keys) if settings.environment == "production" else None
         readiness = self._readiness(store, models, telemetry, limits)
-        return build_api(parts, store, telemetry, readiness, self._options, trusts=trusts)
+        return build_api(parts, store, jobs.desk, jobs.followers, telemetry, readiness, self._options, trusts=trusts)
 
     async def _open_toolbox(self, store: StateStore, observer: Observer) -> Toolbox:
         schemas = ProcessSchemas()
@@ -144,12 +152,12 @@ class Service:
 
     async def drain(self, seconds: float) -> None:
         """Refuse what is new, let open streams end within `seconds`, then end each with its terminal event."""
-        if self._parts is None or self._admittance is None:
+        if self._parts is None or self._admittance is None or self._jobs is None:
             return
         self._admittance.draining = True
         live, observer = self._parts.live, self._parts.observer
         observer.log(rows.LOG_STOPPING, open_streams=len(live), seconds=seconds)
-        left = await live.drain(seconds, Cause.SHUTDOWN, CLEANUP_SECONDS)
+        left, _ = await asyncio.gather(live.drain(seconds, Cause.SHUTDOWN, CLEANUP_SECONDS), self._jobs.drain(seconds))
         if left:
             observer.log(rows.LOG_CLEANUP_OVERRUN, what="drain", open_streams=left, seconds=CLEANUP_SECONDS)
 
@@ -193,11 +201,12 @@ class Service:
                 providers=tuple(row.name for row in self._rows),
                 provider_models=tuple((row.name, model) for row in self._rows for model in row.models),
                 resources=(
-                    *("requests", "retrieval", "rerank"),
+                    *("requests", "retrieval", "rerank", RESOURCE),
                     *(f"model:{row.name}" for row in self._rows),
                     *(f"tool:{name}" for name in NAMES),
                 ),
                 tools=NAMES,
+                kinds=tuple(ALL_KINDS),
                 tenants=tenants,
                 versions=(version("forebay"),),
             ),
@@ -238,6 +247,7 @@ class Service:
         limits: Limits,
         keys: Keys,
         toolbox: Toolbox,
+        desk: Desk,
     ) -> Parts:
         settings = self._settings
         policy_path = settings.policy.path
@@ -275,6 +285,8 @@ class Service:
             toolbox=toolbox,
             checks=(unfounded_claim,),
             admit=self._admittance.admit,
+            admit_job=self._admittance.admit_job,
+            jobs=desk,
         )
 
     def _readiness(self, store: StateStore, models: Routes, telemetry: Telemetry, limits: Limits) -> Readiness:

@@ -38,6 +38,10 @@ class Policy(Protocol):
         """Return what `principal` may see and use for `action`; raise Forbidden if not even the action is allowed."""
         ...
 
+    def allows(self, principal: Principal, action: str, *, tenant: str | None = None, **context: str) -> bool:
+        """Tell whether `principal` may do `action`, of which `context` tells what the policies ask for."""
+        ...
+
     def may_read(self, principal: Principal, document: Document) -> bool:
         """Tell whether this one document may be read: asked again for each one found."""
         ...

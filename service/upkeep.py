@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CANCEL_POLL = 0.25  # seconds: how soon a cancellation that came in at another process is seen
 AUDIT_EVERY = 10.0  # seconds
 FORGET_EVERY = 600.0  # seconds
+JOBS_KEPT = 7 * 86_400.0  # seconds after the end: results and events
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Upkeep:
             (self.beat_every, self._beat),
             (CANCEL_POLL, self._hear),
             (AUDIT_EVERY, self._audit),
-            (FORGET_EVERY, self.store.forget_expired_keys),
+            (FORGET_EVERY, self._forget),
         )
         self._tasks = [asyncio.create_task(_every(seconds, work), name=work.__name__) for seconds, work in rounds]
 
@@ -75,6 +76,12 @@ class Upkeep:
         if approvals.waiting:
             for call_id in await self.store.decided_calls(approvals.waiting):
                 approvals.wake(call_id)
+
+    async def _forget(self) -> None:
+        """Forget Idempotency-Keys whose day is over, and jobs whose results nobody has come for."""
+        await self.store.forget_expired_keys()
+        while await self.store.jobs.forget(JOBS_KEPT):
+            pass
 
     async def _audit(self) -> None:
         """Count places whose owner has ended: the metric says so, and it is always 0."""

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
-from service.api import approvals, chat, openai_compat, ops, pages, sessions
+from service.api import approvals, chat, jobs, openai_compat, ops, pages, sessions
 from service.api.edges import Doorman
 from service.api.handlers import Responses, answer_errors
 from service.api.openapi import describe
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.chat.parts import Parts
+    from service.jobs.desk import Desk
+    from service.jobs.followers import Followers
     from service.store import StateStore
     from telemetry.observe import Observer
     from telemetry.server import Trusts
     from telemetry.setup import Telemetry
 
-ROUTERS = (chat.router, openai_compat.router, sessions.router, approvals.router, ops.router)
+ROUTERS = (chat.router, openai_compat.router, sessions.router, jobs.router, approvals.router, ops.router)
 PAGES = (pages.playground, pages.docs, pages.files)  # some or all of them, as the settings say
 
 # What a browser of another origin may send beside what every page may, and may read of an answer.
@@ -79,6 +81,8 @@ def count_refused(observer: Observer, method: str, path: str, reason: str = "inv
 def build_api(
     parts: Parts,
     store: StateStore,
+    desk: Desk,
+    followers: Followers,
     telemetry: Telemetry,
     readiness: Callable[[], Awaitable[tuple[int, dict[str, Any]]]],
     options: ApiOptions,
@@ -96,6 +100,7 @@ def build_api(
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]  # as FastAPI documents it
     app.state.parts, app.state.store, app.state.telemetry = parts, store, telemetry
+    app.state.jobs, app.state.followers = desk, followers
     app.state.readiness, app.state.metrics_token = readiness, options.metrics_token
     app.state.openai_retrieval = options.openai_retrieval
     app.state.page_settings = pages.PageSettings(options.version, options.docs, options.trace_url)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from service.api.idempotency import REPLAYED, once_of
+from service.api.job_shapes import ACCEPTED, accepted
 from service.api.openapi import refusals, streams, takes
 from service.api.problem import problem
 from service.api.turn_response import TurnResponse
-from service.chat.events import EVENTS, KEEP_ALIVE, encode_all
+from service.chat.body import ChatBody
+from service.chat.events import EVENTS, KEEP_ALIVE, JobAccepted, encode_all
 from service.chat.steps.input_validation import parse
-from service.chat.structured import beyond_limits
-from service.chat.turn import Ask
 from service.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from service.api.wire import Wire
     from service.chat.events import Event
+    from service.chat.turn import Ask
     from service.errors import ForebayError
     from service.ports import Once
 
@@ -32,34 +32,6 @@ SSE_HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 TIMEOUT_DIGITS = 12  # some thirty years: longer numbers are slow to read, and become no float
-SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
-
-
-class ChatBody(BaseModel):
-    """What a client sends to `/chat/stream`. Unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-
-    session_id: SessionId = Field(description="Chosen by the client; scoped to its tenant and user.")
-    message: Annotated[str, StringConstraints(min_length=1, max_length=32_000)]
-    model: Annotated[str, StringConstraints(max_length=256)] = ""
-    grounding: Literal["preferred", "required"] | None = None
-    response_schema: dict[str, Any] | None = None
-    background: bool = False
-
-    @field_validator("message")
-    @classmethod
-    def _storable(cls, message: str) -> str:
-        if "\x00" in message:
-            raise ValueError("must not contain the character U+0000")
-        return message
-
-    @field_validator("response_schema")
-    @classmethod
-    def _within_limits(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        if schema is not None and (problem := beyond_limits(schema)) is not None:
-            raise ValueError(problem)
-        return schema
 
 
 class SseDoor:
@@ -80,15 +52,7 @@ class SseDoor:
 
     def parse(self, body: bytes) -> Ask:
         """Return what is asked for; raise InvalidRequest naming the field."""
-        asked = parse(body, ChatBody)
-        return Ask(
-            session_id=asked.session_id,
-            message=asked.message,
-            model=asked.model,
-            grounding=asked.grounding or "",
-            response_schema=asked.response_schema,
-            streamed=asked.response_schema is None,  # else it is kept until it is whole and valid
-        )
+        return parse(body, ChatBody).ask()
 
     def timeout(self) -> float | None:
         """Return the client's own limit, `X-Request-Timeout-Ms`, in seconds."""
@@ -96,7 +60,7 @@ class SseDoor:
 
     def once(self, body: bytes) -> Once | None:
         """Return the request's Idempotency-Key; raise InvalidRequest if it is none."""
-        return once_of(self._wire, ROUTE, body)
+        return once_of(self._wire, self.route, body)
 
     def announce(self, headers: Mapping[str, str]) -> None:
         """Send these headers too, whatever the answer is."""
@@ -113,11 +77,20 @@ class SseDoor:
 
     async def write(self, events: Sequence[Event], *, last: bool) -> None:
         """Send `events` in one write; without any, a comment that keeps the connection alive."""
+        if events and isinstance(events[0], JobAccepted):
+            await self._accept(events[0])
+            return
         if not self._wire.started:
             await self._wire.start(200, SSE_HEADERS)
         data = encode_all(events, self._sequence) if events else KEEP_ALIVE
         self._sequence += len(events)
         await self._wire.write(data, last=last)
+
+    async def _accept(self, event: JobAccepted) -> None:
+        """Answer with the job instead of a stream."""
+        headers, body = accepted(event.accepted.job)
+        await self._wire.start(ACCEPTED, headers)
+        await self._wire.write(body, last=True)
 
     async def refuse(self, error: ForebayError, trace_id: str) -> None:
         """Answer with a status instead of a stream."""

@@ -12,12 +12,14 @@ from starlette.responses import Response
 
 from service.api.wire import Wire
 from service.chat.conduct import conduct, new_turn
+from service.chat.flow import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import Receive, Scope, Send
 
+    from service.chat.conduct import Flow
     from service.chat.door import Door
     from service.chat.parts import Parts
 
@@ -25,12 +27,12 @@ if TYPE_CHECKING:
 class TurnResponse(Response):
     """Conducts one turn behind `door`."""
 
-    def __init__(self, parts: Parts, door: Callable[[Wire], Door]) -> None:
+    def __init__(self, parts: Parts, door: Callable[[Wire], Door], do: Flow = answer) -> None:
         super().__init__()
-        self._parts, self._door = parts, door
+        self._parts, self._door, self._do = parts, door, do
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request to its end."""
         use = self._parts
         door = self._door(Wire(scope, receive, send, max_body=use.habits.max_body))
-        await conduct(new_turn(use, door, use.observer.current()), use, door)
+        await conduct(new_turn(use, door, use.observer.current()), use, door, do=self._do)

@@ -6,7 +6,7 @@ For each route, always: started = completed + degraded + rejected + timed_out + 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from service.errors import Cause, PhaseTimeout
 from telemetry import catalogue as rows
@@ -14,8 +14,17 @@ from telemetry.catalogue import Attr
 
 if TYPE_CHECKING:
     from service.chat.turn import Turn
+    from service.errors import ForebayError
 
 _UNHEARD = (Cause.CLIENT_DISCONNECT, Cause.STALLED_READER)  # nobody was there to be told of an error
+
+
+class Books(Protocol):
+    """Who counts a request."""
+
+    def close(self) -> None:
+        """Write down what became of it."""
+        ...
 
 
 class Account:
@@ -38,6 +47,7 @@ class Account:
         self._count_ending(turn, outcome)
         self._count_stream(turn, outcome)
         self._count_tenant(turn, outcome)
+        _count_tokens(turn, outcome)
         self._describe(turn, outcome)
 
     def _count_ending(self, turn: Turn, outcome: str) -> None:
@@ -66,10 +76,6 @@ class Account:
         seen.record(rows.STREAM_DURATION_SECONDS, now - turn.started, model, outcome, span=span)
         if turn.tokens.received > 1:
             seen.record(rows.STREAM_MAX_GAP_SECONDS, turn.max_gap, model, span=span)
-        for answering, tokens in turn.tokens_by_model.items():
-            seen.inc(rows.GENERATED_TOKENS_TOTAL, answering, outcome, by=tokens.generated)
-            seen.inc(rows.PROMPT_TOKENS_TOTAL, answering, by=tokens.prompt)
-            seen.inc(rows.WASTED_TOKENS_TOTAL, answering, by=tokens.wasted)
         if not turn.streamed:
             return
         if turn.first_token_at is not None:
@@ -86,8 +92,6 @@ class Account:
         seen.inc(rows.TENANT_REQUESTS_TOTAL, tenant, outcome)
         if outcome == "rejected":
             seen.inc(rows.TENANT_REJECTIONS_TOTAL, tenant, _reason(turn))
-        seen.inc(rows.TENANT_TOKENS_TOTAL, tenant, "prompt", by=turn.tokens.prompt)
-        seen.inc(rows.TENANT_TOKENS_TOTAL, tenant, "generated", by=turn.tokens.generated)
 
     def _describe(self, turn: Turn, outcome: str) -> None:
         """Put the request's facts on its span, and the same ones into its one line of the log."""
@@ -99,7 +103,8 @@ class Account:
             Attr.REQUEST_CAUSE: _cause(turn, outcome),
             Attr.TIME_TO_FIRST_TOKEN_MS: first,
             Attr.TENANT: turn.principal.tenant if turn.principal else None,
-            Attr.MESSAGE_ID: turn.message_id,
+            Attr.MESSAGE_ID: turn.message_id if turn.begun else None,
+            Attr.JOB_ID: turn.accepted.job.job_id if turn.accepted else None,
             Attr.GEN_AI_CONVERSATION_ID: turn.ask.session_id if turn.ask else None,
             Attr.GEN_AI_REQUEST_MODEL: turn.model or None,
             Attr.GEN_AI_INPUT_TOKENS: turn.tokens.prompt,
@@ -128,6 +133,33 @@ class Account:
             prompt_tokens=turn.tokens.prompt,
             generated_tokens=facts[Attr.GEN_AI_OUTPUT_TOKENS],
         )
+
+
+class SideAccount:
+    """The books of what is part of a job: its tokens. Everything else is counted as the job, which `error` is for."""
+
+    __slots__ = ("_turn", "error")
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self.error: ForebayError | None = None
+
+    def close(self) -> None:
+        """Count the tokens."""
+        self.error = self._turn.error
+        _count_tokens(self._turn, outcome_of(self._turn))
+
+
+def _count_tokens(turn: Turn, outcome: str) -> None:
+    """Count what models have read and said for this turn, whatever became of it; a replay has asked none."""
+    seen = turn.observer
+    for answering, tokens in turn.tokens_by_model.items():
+        seen.inc(rows.GENERATED_TOKENS_TOTAL, answering, outcome, by=tokens.generated)
+        seen.inc(rows.PROMPT_TOKENS_TOTAL, answering, by=tokens.prompt)
+        seen.inc(rows.WASTED_TOKENS_TOTAL, answering, by=tokens.wasted)
+    if turn.principal is not None:
+        seen.inc(rows.TENANT_TOKENS_TOTAL, turn.principal.tenant, "prompt", by=turn.tokens.prompt)
+        seen.inc(rows.TENANT_TOKENS_TOTAL, turn.principal.tenant, "generated", by=turn.tokens.generated)
 
 
 def outcome_of(turn: Turn) -> str:

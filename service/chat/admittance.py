@@ -71,6 +71,24 @@ class Admittance:
         _announce(turn, charge.allowance)
         self._expect_places(turn, chosen, turn.principal.tenant)
 
+    async def admit_job(self, turn: Turn) -> None:
+        """Let `turn` ask for a job, which reserves nothing yet: each answer that the job needs is admitted by itself.
+
+        Raises:
+            ShuttingDown: this process drains.
+            RateLimited: a rate or quota is used up.
+        """
+        if self.draining:
+            raise ShuttingDown(retry_after=1.0)
+        assert turn.principal is not None  # noqa: S101  (types: it was authenticated before)
+        try:
+            charge = await self.quota.admit(turn.principal.tenant, turn.principal.user, {})
+        except OverLimit as refusal:
+            _announce(turn, refusal.allowance)
+            raise
+        charge.settle({})
+        _announce(turn, charge.allowance)
+
     def _expect_places(self, turn: Turn, chosen: Chosen, tenant: str) -> None:
         """Refuse a turn whose queue is full, or whose waits and first token take longer than what is left."""
         left = turn.left() - chosen.gate.expected_sample()

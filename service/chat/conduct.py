@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from service.chat.account import Account
-from service.chat.events import Error
+from service.chat.events import Error, JobAccepted
 from service.chat.flow import answer, completed
 from service.chat.plan import SETTLE
 from service.chat.steps import state_persist, stream_emit
@@ -22,10 +22,16 @@ from service.runtime.shelter import sheltered, until_done
 from telemetry.catalogue import LOG_BUG, LOG_UNSETTLED
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.chat.account import Books
     from service.chat.door import Door
+    from service.chat.events import Event
     from service.chat.parts import Parts
     from service.ports import Status
     from telemetry.observe import Span
+
+    Flow = Callable[[Turn, "Parts", "Door"], Awaitable[None]]
 
 
 def new_turn(use: Parts, door: Door, span: Span) -> Turn:
@@ -47,10 +53,20 @@ def new_turn(use: Parts, door: Door, span: Span) -> Turn:
     )
 
 
-async def conduct(turn: Turn, use: Parts, door: Door) -> None:
-    """Serve one request to its end, whatever that is; afterwards no task, place, span or stream of it is left."""
-    account = Account(turn)
-    flow = asyncio.create_task(_run(turn, use, door), name=f"flow {turn.message_id}")
+async def conduct(
+    turn: Turn, use: Parts, door: Door, *, do: Flow = answer, account: Callable[[Turn], Books] = Account
+) -> None:
+    """Serve one request to its end, whatever that is; afterwards no task, place, span or stream of it is left.
+
+    Args:
+        turn: the request.
+        use: what it may use.
+        door: how it came in.
+        do: what is done for it.
+        account: who counts it.
+    """
+    books = account(turn)
+    flow = asyncio.create_task(_run(turn, use, door, do), name=f"flow {turn.message_id}")
     watcher = asyncio.create_task(_watch(turn, door), name=f"watch {turn.message_id}")
     use.live.add(turn)
     try:
@@ -68,7 +84,7 @@ async def conduct(turn: Turn, use: Parts, door: Door) -> None:
             use.live.remove(turn)
             turn.outbox.discard()
             turn.settle()
-            account.close()
+            books.close()
             turn.forget()
 
 
@@ -94,13 +110,13 @@ async def _watch(turn: Turn, door: Door) -> None:
     turn.cancel(Cause.CLIENT_DISCONNECT)
 
 
-async def _run(turn: Turn, use: Parts, door: Door) -> None:
+async def _run(turn: Turn, use: Parts, door: Door, do: Flow) -> None:
     """Run the flow, settle how it ended, and close the outbox with the event that says so."""
     turn.task = asyncio.current_task()
     try:
         if turn.cause is not None:
             raise asyncio.CancelledError  # stopped before it had begun
-        await answer(turn, use, door)
+        await do(turn, use, door)
     except asyncio.CancelledError:
         turn.note_released()
         await _end(turn, use, _stopped_by(turn.cause))
@@ -111,7 +127,7 @@ async def _run(turn: Turn, use: Parts, door: Door) -> None:
         turn.observer.log(LOG_BUG, exc_info=error)
         await _end(turn, use, Internal())
     else:
-        turn.outbox.close(completed(turn))
+        turn.outbox.close(_success(turn))
 
 
 async def _end(turn: Turn, use: Parts, error: ForebayError) -> None:
@@ -120,7 +136,7 @@ async def _end(turn: Turn, use: Parts, error: ForebayError) -> None:
     It may have been committed in the very moment in which it was stopped: then it is complete, and nothing else.
     """
     if turn.committed:
-        turn.outbox.close(completed(turn))
+        turn.outbox.close(_success(turn))
         return
     turn.error = error
     if not turn.outbox.opened:
@@ -130,6 +146,10 @@ async def _end(turn: Turn, use: Parts, error: ForebayError) -> None:
             await sheltered(_settle(turn, use, error))
     finally:  # whatever becomes of that: who waits for the end must see it
         turn.outbox.close(None if turn.refusal else _last_words(turn, error))
+
+
+def _success(turn: Turn) -> Event:
+    return completed(turn) if turn.accepted is None else JobAccepted(accepted=turn.accepted)
 
 
 def _last_words(turn: Turn, error: ForebayError) -> Error:

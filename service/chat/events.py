@@ -12,6 +12,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from service.ports import ToolCall
+from service.work import Accepted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,6 +155,13 @@ class ClientToolCalls(Event):
     type = "client_tool_calls"
     kept = True
     calls: tuple[ToolCall, ...]
+
+
+class JobAccepted(Event):
+    """The request became a job: all that its client is told, with 202."""
+
+    type = "job_accepted"
+    accepted: Accepted
 
 
 EVENTS: tuple[type[Event], ...] = (

@@ -33,6 +33,7 @@ from service.chat.respond import respond
 from service.chat.steps import finalize, model_stream, retrieval_query, state_persist
 from service.chat.steps.finalize import Answer
 from service.chat.structured import check_schema
+from service.chat.submission import enqueue_turn
 from service.errors import ForebayError, NoEvidence, PhaseTimeout
 from service.runtime.admission import place
 from service.runtime.phase import phase
@@ -56,6 +57,9 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
         ask = turn.begin(door.parse(body), door.timeout())
         turn.once = door.once(body)
     who = turn.principal = await use.authenticate(door.authorization, door.address)
+    if ask.background:
+        await enqueue_turn(turn, use, door, who, body)
+        return
     chosen = turn.choose(use.models.choose(ask.model))
     await use.admit(turn, chosen)
     model_stream.check(chosen)

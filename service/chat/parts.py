@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from service.chat.live import Live
 from service.providers.rows import Price
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from service.runtime.gate import Gate
     from service.runtime.retry import Retries
     from service.runtime.world import World
+    from service.work import Accepted, NewJob
     from telemetry.observe import Observer
 
 
@@ -71,6 +72,18 @@ class Models(Protocol):
 
     def labels(self) -> tuple[str, ...]:
         """Return every model's id, as it is configured."""
+        ...
+
+
+class Jobs(Protocol):
+    """Where long work is asked for."""
+
+    def checked(self, kind: str, given: Mapping[str, Any]) -> str:
+        """Return the input of a job as JSON, valid for its kind; raise InvalidRequest naming the field."""
+        ...
+
+    async def submit(self, job: NewJob, on_commit: Callable[[Accepted], object] | None = None) -> Accepted:
+        """Queue a job; raise Conflict, RateLimited, Overloaded or PersistFailed."""
         ...
 
 
@@ -125,6 +138,16 @@ class Parts:
     assemble: Assemble
     toolbox: Toolbox
     admit: Callable[[Turn, Chosen], Awaitable[None]]  # refuses at once: draining, rate, quota, full queue, deadline
+    admit_job: Callable[[Turn], Awaitable[None]]  # the same for what is only to be queued: draining, rate, quota
+    jobs: Jobs
     checks: Sequence[Check] = ()  # of finished answers to prompts of ours
     live: Live = field(default_factory=Live)
     unsettled: list[Ending] = field(default_factory=list)  # endings that the store did not take: tried again later
+
+    def acting_for(self, principal: Principal) -> Parts:
+        """Return the same parts for a turn that no key came with: its job knows whose it is."""
+
+        async def known(_authorization: str | None, _address: str) -> Principal:
+            return principal
+
+        return replace(self, authenticate=known)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from service.errors import Cause, ForebayError
     from service.ports import Answered, Begun, ChatMessage, Once, Principal, ToolSpec
     from service.runtime.phase import Total, phase
+    from service.work import Accepted
     from telemetry.observe import Observer, Span
 
 
@@ -51,6 +52,7 @@ class Ask:
     tools: tuple[ToolSpec, ...] = ()  # the client's own, which it calls itself
     max_output_tokens: int | None = None
     streamed: bool = True  # the client reads token by token
+    background: bool = False  # to be a job
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -94,6 +96,7 @@ class Turn:
     once: Once | None = None
     run: int = 1  # how often this answer was begun: a key may begin it again
     answered: Answered | None = None  # it was completed before: this is a replay
+    accepted: Accepted | None = None  # it became a job
     patience: float | None = None  # seconds: the client's own limit
     principal: Principal | None = None
     model: str = ""  # the label: an id of the configuration, never the request's words
@@ -155,6 +158,11 @@ class Turn:
             self.total.deadline, self.total.limit = self.started + self.patience, "client"
         else:
             self.total.deadline, self.total.limit = self.started + total, "total"
+
+    def accept(self, accepted: Accepted) -> None:
+        """It is a job now: that is all that this request was to bring about."""
+        self.accepted = accepted
+        self.mark_committed()
 
     def begun_as(self, begun: Begun) -> None:
         """Go on under the ids that the store knows it by, with the answer if it was given before."""

@@ -13,6 +13,7 @@ from service.api.chat import SseDoor
 from service.api.turn_response import TurnResponse
 from service.chat.admittance import Admittance
 from service.chat.claims import unfounded_claim
+from service.chat.flow import answer
 from service.chat.parts import Gates, Habits, Parts
 from service.chat.turn import Budgets
 from service.equipment import facts_of, toolbox_of, tools_of
@@ -29,9 +30,11 @@ from service.runtime.gate import Gate
 from service.runtime.quota import Rules
 from service.runtime.schemas import InlineSchemas
 from service.settings import Settings
+from service.settings_groups import JobSettings
 from service.store.inline import Conditions, InlineDriver
 from service.store.store import StateStore
 from service.tools.registry import NAMES
+from service.workforce import ALL_KINDS, Workforce
 from telemetry import catalogue as rows
 from telemetry.catalogue import LabelSets
 from telemetry.testing import recording_observer
@@ -98,9 +101,10 @@ class House:
             models=tuple(dict.fromkeys(model for row in rows for model in row.models)),
             providers=tuple(row.name for row in rows),
             provider_models=tuple((row.name, model) for row in rows for model in row.models),
-            resources=("requests", "retrieval", "rerank", *_resources(rows, names)),
+            resources=("requests", "retrieval", "rerank", "jobs", *_resources(rows, names)),
             tenants=("demo", "rival"),
             tools=names,
+            kinds=tuple(ALL_KINDS),
         )
         self.observer, self.recorder = recording_observer(label_sets=labels)
         self.conditions = Conditions()
@@ -128,6 +132,8 @@ class House:
         rules = rules or Rules()
         self.quota = MemoryQuota(rules, self.world.now)
         self.admittance = Admittance(self.gates["requests"], self.quota, rules.daily)
+        self.workforce = Workforce(JobSettings(), self.store.jobs, self.observer, self.world)
+        self.gates["jobs"] = self.workforce.gate
         self.clients = []
         self.parts = self._parts(replace(BUDGETS, **(budgets or {})), Habits(**habits))
 
@@ -152,6 +158,8 @@ class House:
             toolbox=self.toolbox,
             checks=(unfounded_claim,),
             admit=self.admittance.admit,
+            admit_job=self.admittance.admit_job,
+            jobs=self.workforce.desk,
         )
 
     async def open(self):
@@ -159,7 +167,12 @@ class House:
         await self.retriever.add_documents("demo", DOCUMENTS)
         return self
 
+    def work(self):
+        """Let this process work on jobs."""
+        self.workforce.start(self.parts, self.retriever)
+
     async def close(self):
+        await self.workforce.stop()
         await self.retriever.close()
         await self.store.close()
 
@@ -175,14 +188,14 @@ class House:
         body = more.pop("body", {"session_id": session, "message": message, "model": model, **(ask or {})})
         return Client(body, **more)
 
-    def connect(self, client, door=SseDoor):
+    def connect(self, client, door=SseDoor, do=answer):
         """Start serving `client`; the task ends when the server is done with it."""
         self.clients.append(client)
-        return asyncio.create_task(self._serve(client, door))
+        return asyncio.create_task(self._serve(client, door, do))
 
-    async def _serve(self, client, door):
-        with self.observer.span("POST /chat/stream", kind="server"):
-            response = TurnResponse(self.parts, door)
+    async def _serve(self, client, door, do):
+        with self.observer.span(f"POST {getattr(door, 'route', ROUTE)}", kind="server"):
+            response = TurnResponse(self.parts, door, do)
             await response(client.scope, client.receive, client.send)
 
     async def chat(self, *args, **kwargs):
@@ -250,7 +263,10 @@ class House:
         statuses = self.statuses()
         assert statuses.get("streaming", 0) <= len(self.parts.unsettled), "every turn that began was settled"
         replayed = sum(line["replayed"] for line in seen.logged(rows.LOG_REQUEST))
-        assert statuses.get("completed", 0) + replayed == self.requests("completed") + self.requests("degraded")
+        queued = sum(client.status == 202 for client in self.clients)
+        elsewhere = seen.value(rows.JOBS_TOTAL, "chat", "completed")  # a turn that its job counts
+        well = self.requests("completed") + self.requests("degraded")
+        assert statuses.get("completed", 0) - elsewhere + replayed + queued == well
         for client in self.clients:
             client.assert_sound()
 

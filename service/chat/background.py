@@ -1,0 +1,171 @@
+"""What jobs ask of the chat: a whole turn without a client, and a single answer of a model. Made by service/app.py.
+
+The kind of job `chat` is here too. A turn of a job is begun under the job's own key: whoever takes over after a crash
+goes on with the same message, and one that was completed is only told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from service.chat.account import SideAccount
+from service.chat.body import ChatBody
+from service.chat.conduct import conduct, new_turn
+from service.chat.events import MessageCompleted, MessageStart, TokenDelta, ToolCallCompleted
+from service.chat.plan import MODEL_STREAM
+from service.chat.steps import finalize, model_stream
+from service.chat.steps.input_validation import parse
+from service.chat.submission import CHAT
+from service.chat.turn import Ask
+from service.jobs.kind import Job, Kind, Step, StepUse
+from service.jobs.means import Completion
+from service.ports import Once
+from service.runtime.outbox import Outbox
+from service.runtime.phase import phase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from service.chat.events import Event
+    from service.chat.parts import Parts
+    from service.errors import ForebayError
+    from service.ports import Document, Principal
+
+ROUTE = "/jobs"
+
+
+class Listener:
+    """The door of a turn that nobody listens to but its job: a body in, the end of the turn kept."""
+
+    route = ROUTE
+    authorization = None
+    address = ""
+    wants_phases = False
+
+    def __init__(self, body: bytes, key: str) -> None:
+        self._body = body
+        self._once = Once(ROUTE, key, hashlib.sha256(body).hexdigest())
+        self._text: list[str] = []
+        self.told: dict[str, Any] = {"tool_calls": []}
+
+    async def body(self) -> bytes:
+        """Return the whole body."""
+        return self._body
+
+    def parse(self, body: bytes) -> Ask:
+        """Return what is asked for; raise InvalidRequest."""
+        return parse(body, ChatBody).ask()
+
+    def timeout(self) -> float | None:
+        """Return no limit: there is no client."""
+        return None
+
+    def once(self, body: bytes) -> Once | None:
+        """Return the job's key."""
+        del body
+        return self._once
+
+    def announce(self, headers: Mapping[str, str]) -> None:
+        """Tell nobody."""
+
+    def say_replayed(self) -> None:
+        """Tell nobody."""
+
+    async def left(self) -> None:
+        """Wait to be cancelled: nobody leaves."""
+        await asyncio.get_running_loop().create_future()
+
+    async def write(self, events: Sequence[Event], *, last: bool) -> None:
+        """Keep what the job's result is made of."""
+        del last
+        for event in events:
+            match event:
+                case TokenDelta():
+                    self._text.append(event.text)
+                case ToolCallCompleted():
+                    self.told["tool_calls"].append(event.model_dump(mode="json"))
+                case MessageStart():
+                    self.told["session_id"] = event.session_id
+                case MessageCompleted():
+                    self.told |= {**event.model_dump(mode="json"), "text": "".join(self._text)}
+
+    async def refuse(self, error: ForebayError, trace_id: str) -> None:
+        """Tell nobody: the turn keeps its error."""
+
+    def abort(self) -> None:
+        """Free nothing: there is no socket."""
+
+
+class Silent(Outbox[Any]):
+    """Takes events and keeps none: of a single answer only the text counts."""
+
+    async def put(self, event: Any) -> None:
+        """Throw `event` away."""
+
+
+class Background:
+    """Implements `means.Converse` and `means.Complete` over the parts of a turn."""
+
+    def __init__(self, use: Parts) -> None:
+        self._use = use
+
+    async def converse(self, principal: Principal, body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        """Run one turn to its end; return what was said. The same `key` never answers twice.
+
+        Raises:
+            ForebayError: what ended the turn.
+        """
+        listener = Listener(msgspec.json.encode(body), key)
+        use = self._use.acting_for(principal)
+        turn = new_turn(use, listener, use.observer.current())
+        books = SideAccount(turn)
+        await conduct(turn, use, listener, account=lambda _: books)
+        if books.error is not None:
+            raise books.error
+        return listener.told
+
+    async def complete(
+        self, principal: Principal, model: str, question: str, documents: Sequence[Document]
+    ) -> Completion:
+        """Ask a model once; return its whole answer.
+
+        Raises:
+            ForebayError: there is no place, no quota, no answer.
+        """
+        use = self._use
+        listener = Listener(b"", "")
+        turn = new_turn(use, listener, use.observer.current())
+        turn.outbox, turn.principal = Silent(1), principal
+        turn.ask = Ask(session_id="", message=question, streamed=False)
+        account = SideAccount(turn)
+        try:
+            chosen = turn.choose(use.models.choose(model))
+            await use.admit(turn, chosen)
+            model_stream.check(chosen)
+            request = use.assemble(chosen, turn.ask, (), documents, turn.message_id)
+            with phase(turn, MODEL_STREAM, budget=chosen.budgets.get("generation")) as step:
+                reply = await model_stream.generate(turn, step, chosen, request, principal.tenant)
+            answer = finalize.check(reply, documents, grounded=False)
+            turn.committed = True
+        finally:
+            turn.settle()
+            account.close()
+        return Completion(answer.text, answer.citations)
+
+
+async def converse(job: Job, given: ChatBody) -> Any:
+    """Answer: one step, since a turn keeps its own checkpoints."""
+    return await job.step(ANSWER, given.model_dump(exclude={"background"}), share=1.0)
+
+
+async def _answer(use: StepUse, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    return await use.means.converse(use.principal, body, use.key)
+
+
+ANSWER = Step("answer", _answer, budget=570.0)  # a turn's 25 s, and the approvals that it waits for
+
+CHAT_KIND = Kind(CHAT, ChatBody, converse, total=900.0, concurrency=16)
