@@ -245,14 +245,6 @@ class ModelRequest:
     message_id: str = ""
     round: int = 0
 
-    @property
-    def wanted_schema(self) -> Mapping[str, Any] | None:
-        """The JSON Schema that the answer is to follow: ours, or one that came in OpenAI's `response_format`."""
-        match self.extra.get("response_format"):
-            case {"type": "json_schema", "json_schema": {"schema": dict(schema)}} if self.response_schema is None:
-                return schema
-        return self.response_schema
-
 
 @dataclass(frozen=True, slots=True)
 class Text:

@@ -14,6 +14,7 @@ import msgspec
 from service.ports import ChatMessage, Delta, ModelRequest
 from service.providers.anthropic_events import EventReader
 from service.providers.failures import malformed
+from service.providers.prompt import wanted_schema
 from service.providers.rows import ProviderRow
 from service.providers.upstream import Refused, Upstream
 
@@ -75,7 +76,7 @@ class Anthropic:
                 for tool in request.tools
             ]
             body |= _tool_choice(request.extra)
-        if (schema := request.wanted_schema) is not None:
+        if (schema := wanted_schema(request)) is not None:
             body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         return body
 

@@ -7,11 +7,12 @@ no say over the system's. The simulated model reads the question back with `ques
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from math import ceil
+from typing import Any
 
-from service.ports import ChatMessage, Document
+from service.ports import ChatMessage, Document, ModelRequest
 
 Count = Callable[[str], int]
 
@@ -90,6 +91,14 @@ def refit(
     left = max(0, context_tokens - sum(_size(m.content, count) for m in begun))
     found = () if question == content else documents
     return (*assemble(system, found, before, question, context_tokens=left, count=count), *begun)
+
+
+def wanted_schema(request: ModelRequest) -> Mapping[str, Any] | None:
+    """Return the JSON Schema that the answer is to follow: ours, or one that came in OpenAI's `response_format`."""
+    match request.extra.get("response_format"):
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}} if request.response_schema is None:
+            return schema
+    return request.response_schema
 
 
 def question_of(message: str) -> str:

@@ -15,7 +15,7 @@ from service.errors import ProviderFailure
 from service.ports import Delta, Finish, ModelRequest, Text, ToolCallDelta, Usage
 from service.providers import simulated_text as prose
 from service.providers.failures import from_status, malformed
-from service.providers.prompt import estimate_tokens, question_of
+from service.providers.prompt import estimate_tokens, question_of, wanted_schema
 from service.providers.simulated_parameters import SimParameters, parse
 from service.providers.simulated_schema import instance
 
@@ -97,7 +97,7 @@ def _script(sim: SimParameters, request: ModelRequest) -> _Script:
     question = next((question_of(m.content) for m in reversed(request.messages) if m.role == "user"), "")
     calls = bool(sim.tool) and request.round == 0
     ending = (_tool_call(sim.tool, request, question), Finish("tool_calls")) if calls else (Finish("stop"),)
-    if (schema := request.wanted_schema) is not None:
+    if (schema := wanted_schema(request)) is not None:
         return _Script(0, iter(()) if calls else _structured(sim, request, schema, question), ending)
     chance = prose.generator(question, request.documents, sim.seed)
     parts, first, length = _part(sim, request, prose.sentences(question, request.documents, chance))
