@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from telemetry.observe import Observer
 
 CLEANUP_SECONDS = 4.0
-TOO_LARGE = (413, 431)
+TOO_LARGE, TOO_SLOW = (413, 431), 408
 
 
 def application(
@@ -162,15 +162,17 @@ class Service:
             observer.log(rows.LOG_CLEANUP_OVERRUN, what="drain", open_streams=left, seconds=CLEANUP_SECONDS)
 
     def note_refusal(self, method: str, path: str, status: int) -> str:
-        """Count a request that the server refused before the application saw it; return no trace id: it has none."""
+        """Count a request that the server refused before the application saw it; return an id, as it has no trace."""
+        request_id = f"{self._world.random.getrandbits(128):032x}"
         if self._parts is None:
-            return ""
+            return request_id
         counted = path.partition("?")[0]
         known = (counted, method) in endpoints()
         observer = self._parts.observer
         observer.inc(rows.HTTP_RESPONSES_TOTAL, *((counted, method) if known else ("other", "other")), str(status))
-        count_refused(observer, method, counted, "too_large" if status in TOO_LARGE else "invalid")
-        return ""
+        reason = "too_large" if status in TOO_LARGE else "timeout" if status == TOO_SLOW else "invalid"
+        count_refused(observer, method, counted, reason)
+        return request_id
 
     def _watch_the_loop(self, observer: Observer) -> None:
         """Measure how late the loop is, say what nobody retrieved, and in development what blocks."""

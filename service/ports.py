@@ -9,8 +9,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-# --- who asks -----------------------------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -51,9 +49,6 @@ class Policy(Protocol):
         ...
 
 
-# --- what is found ------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Document:
     """A passage that was found. `score` is higher for better, without a unit."""
@@ -81,8 +76,6 @@ class Reranker(Protocol):
         """Return the same documents in a new order, with new scores."""
         ...
 
-
-# --- what is remembered -------------------------------------------------------------------------------------------
 
 Status = Literal["streaming", "completed", "cancelled", "failed", "timed_out", "interrupted"]
 
@@ -197,9 +190,6 @@ class Store(Protocol):
         when the waiting task was cancelled meanwhile: that call is the moment of completion.
         """
         ...
-
-
-# --- what answers -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

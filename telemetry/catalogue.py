@@ -18,7 +18,7 @@ LOG_STOPPED = LogEvent("service_stopped", "info", "Everything is closed.")
 LOG_REQUEST = LogEvent(
     "request",
     "info",
-    "The canonical line, one per counted request: route, outcome, decided_by, cause, status, tenant, model, "
+    "The canonical line, one per counted request: route, outcome, decided_by, cause, code, tenant, model, "
     "time_to_first_token_ms, duration_ms, prompt_tokens, generated_tokens.",
 )
 LOG_JOB = LogEvent("job", "info", "The canonical line, one per job that ended: kind, outcome, attempts, duration_ms.")

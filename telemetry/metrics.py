@@ -70,7 +70,7 @@ FIRST_TOKEN_MISSED_TOTAL = counter(
 )
 STREAM_DURATION_SECONDS = histogram(
     "stream_duration_seconds",
-    "From the first event of a stream to its last.",
+    "From the headers of an admitted request to its end.",
     of.MODEL,
     of.REQUEST_OUTCOME,
     bounds=_STREAM,

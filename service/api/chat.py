@@ -43,7 +43,7 @@ class SseDoor:
         self._wire = wire
         self._sequence = 1
         self.authorization = wire.header(b"authorization")
-        self.address = wire.address
+        self.address, self.headers_at = wire.address, wire.headers_at
         self.wants_phases = wire.header(b"x-forebay-debug") == "phases"
 
     async def body(self) -> bytes:

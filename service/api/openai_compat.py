@@ -57,7 +57,7 @@ class OpenAIDoor:
         self._whole = Whole(self._created)
         self._chunks: Chunks | None = None  # once it is known that the answer is to be streamed
         self.authorization = wire.header(b"authorization")
-        self.address = wire.address
+        self.address, self.headers_at = wire.address, wire.headers_at
 
     async def body(self) -> bytes:
         """Read the whole body."""

@@ -35,6 +35,12 @@ class Wire:
         return None
 
     @property
+    def headers_at(self) -> float:
+        """When the headers were in: loop time, as the server noted it, or else now."""
+        noted: float | None = self._scope.get("extensions", {}).get("forebay.headers_at")
+        return asyncio.get_running_loop().time() if noted is None else noted
+
+    @property
     def address(self) -> str:
         """The peer's address, "" when unknown."""
         client = self._scope.get("client")

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 def new_turn(use: Parts, door: Door, span: Span) -> Turn:
     """Return the state of a request that has just come in: its clock starts here."""
-    now = asyncio.get_running_loop().time()
-    plan = use.budgets
+    now, plan = door.headers_at, use.budgets
     return Turn(
         message_id=use.world.new_id("msg"),
         user_message_id=use.world.new_id("msg"),

@@ -33,6 +33,11 @@ class Door(Writer, Protocol):
         ...
 
     @property
+    def headers_at(self) -> float:
+        """When the request's headers were in: loop time, in seconds."""
+        ...
+
+    @property
     def wants_phases(self) -> bool:
         """Whether the client asks to be shown the phases."""
         ...

@@ -68,7 +68,7 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
         _authorise(turn, use, who), _recall(turn, use, who, ask), check_schema(use.toolbox.schemas, ask.response_schema)
     )
     async with place(turn, use.gates.requests, who.tenant, always=True, patience=use.habits.queue_wait):
-        await _open(turn, use, ask, door)
+        await _open(turn, use, who, ask, door)
         if turn.answered is not None:
             await _replay(turn, turn.answered)
             return
@@ -105,7 +105,7 @@ async def _recall(turn: Turn, use: Parts, who: Principal, ask: Ask) -> Sequence[
         return await use.store.history(who.tenant, who.user, ask.session_id, use.habits.history)
 
 
-async def _open(turn: Turn, use: Parts, ask: Ask, door: Door) -> None:
+async def _open(turn: Turn, use: Parts, who: Principal, ask: Ask, door: Door) -> None:
     """The turn is admitted: write that it has begun, and tell the client."""
     turn.admitted = True
     with phase(turn, STATE_PERSIST):
@@ -116,7 +116,8 @@ async def _open(turn: Turn, use: Parts, ask: Ask, door: Door) -> None:
     await turn.emit(
         MessageStart(message_id=turn.message_id, session_id=ask.session_id, model=model, trace_id=turn.span.trace_id)
     )
-    await turn.reveal_phases()
+    if turn.wants_phases and use.policy.allows(who, "phase:read"):
+        await turn.reveal_phases()
 
 
 async def _replay(turn: Turn, answered: Answered) -> None:
