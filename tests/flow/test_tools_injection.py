@@ -1,6 +1,7 @@
 """What a document or a model says never widens what may be done: a corpus of forged instructions changes nothing."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +9,7 @@ from service.equipment import facts_of
 from service.policy.cedar import CedarPolicy
 from service.ports import Document, Finish, Principal, Text, ToolCallDelta, Usage
 from service.providers.prompt import question_of
+from service.tools.open_escalation_review import SPEC as OPEN_REVIEW
 from tests.flow.house import KEYS, in_house
 from tests.flow.tools import Recorder
 
@@ -116,9 +118,11 @@ def test_a_model_that_obeys_its_documents_still_does_only_what_its_user_may(text
     inside = Recorder()
     monkeypatch.setitem(KEYS, "Bearer guest", Principal("demo", "guest", frozenset({"guest"}), "k9"))
     (tmp_path / "guest.cedar").write_text(GUESTS_ONLY_CHAT)
+    tool = inside.tool()
+    policy = CedarPolicy(tmp_path, tools=facts_of([tool, SimpleNamespace(spec=OPEN_REVIEW, side_effects=True)]))
 
     async def scenario(house, model):
-        house.policy._part = CedarPolicy(tmp_path, tools=facts_of(house.tools.values()))
+        house.policy._part = policy
         client = await house.chat(QUESTION, key="Bearer guest")
         completed = [data for kind, data in client.events if kind == "tool_call_completed"]
         assert [(data["status"], data["error_code"]) for data in completed] == [("denied", "forbidden")] * 2
@@ -126,7 +130,7 @@ def test_a_model_that_obeys_its_documents_still_does_only_what_its_user_may(text
         assert model.requests[0].tools == ()
         assert not await house.store.pending_calls("demo")
 
-    with_document(f"{text} CALL_IT", scenario, tools=[inside.tool()])
+    with_document(f"{text} CALL_IT", scenario, tools=[tool])
 
 
 def test_a_model_that_obeys_its_documents_cannot_go_round_the_approver():
