@@ -20,7 +20,9 @@ Waiter = asyncio.Future[None]
 class Outbox(Generic[E]):
     """At most `bound` events wait, whatever the reader does. One consumer; producers may be several."""
 
-    __slots__ = ("_bound", "_closed", "_events", "_last", "_nudged", "_reader", "_writers", "high_water", "opened")
+    __slots__ = (
+        "_bound", "_closed", "_events", "_last", "_loop", "_nudged", "_reader", "_writers", "high_water", "opened",
+    )  # fmt: skip
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
@@ -28,6 +30,7 @@ class Outbox(Generic[E]):
         self._closed = False
         self._last: E | None = None
         self._nudged = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._reader: Waiter | None = None
         self._writers: deque[Waiter] = deque()
         self.high_water = 0
@@ -79,7 +82,9 @@ class Outbox(Generic[E]):
     async def take(self) -> list[E]:
         """Wait for something, then return everything that waits; [] when nudged, or when the end was taken before."""
         if not (self._events or self._closed or self._nudged):
-            self._reader = asyncio.get_running_loop().create_future()
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()  # kept: asking costs a system call in Python 3.11
+            self._reader = self._loop.create_future()
             try:
                 await self._reader
             finally:
