@@ -245,7 +245,7 @@ class Turn:
     async def emit_in(self, step: phase, event: Event) -> None:
         """Send `event` from within `step`, whose clock stands still while the reader is slow."""
         if not self.outbox.full:
-            await self.outbox.put(event)
+            self.outbox.put_nowait(event)
             return
         loop = asyncio.get_running_loop()
         since = loop.time()
