@@ -33,10 +33,12 @@ from telemetry.workers import prepare as share_metrics
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from service.calls import CallState
     from service.settings import Settings
     from service.store import StateStore
 
 T = TypeVar("T")
+SETTLED = '{"done": true, "found_out_by": "a person"}'  # what a model is told of a call that somebody has settled
 ROLES = ("analyst", "approver", "developer", "service")
 
 
@@ -154,6 +156,31 @@ def key_revoke(config: Path | None, data_dir: Path | None, key_id: str) -> None:
     if not _with_store(config, data_dir, lambda store: store.revoke_key(key_id)):
         raise click.ClickException(f"There is no key {key_id!r} that is not revoked.")
     click.echo("Revoked: within 5 seconds no process takes it any more.")
+
+
+@main.group()
+def call() -> None:
+    """Settle calls of tools of which nobody knows whether they happened."""
+
+
+@call.command("settle")
+@_config
+@_data_dir
+@click.argument("call_id")
+@click.option("--happened/--did-not-happen", required=True, help="What you have found out.")
+def call_settle(config: Path | None, data_dir: Path | None, call_id: str, *, happened: bool) -> None:
+    """Say what became of CALL_ID, which is indeterminate. If it did not happen, it may be tried again."""
+    state: CallState = "completed" if happened else "failed"
+    result = SETTLED if happened else None
+
+    def settle(store: StateStore) -> Awaitable[bool]:
+        return store.advance_call(
+            call_id, ["indeterminate"], state, result=result, code="" if happened else "tool_failed"
+        )
+
+    if not _with_store(config, data_dir, settle):
+        raise click.ClickException(f"There is no call {call_id!r} that is indeterminate.")
+    click.echo(f"It is {state} now.")
 
 
 def _with_store(config: Path | None, data_dir: Path | None, work: Callable[[StateStore], Awaitable[T]]) -> T:
