@@ -3,13 +3,12 @@
 import contextlib
 import json
 import queue
-import subprocess
-import sys
 import threading
 
 import httpx
 import pytest
 
+from tests.commands import make_key
 from tests.process import END, Service
 
 REFERRAL = "Open an escalation review for case {}."
@@ -25,11 +24,8 @@ def service(tmp_path_factory):
 def key_for(service, tenant, user, *roles):
     """Return the headers of a new key."""
     given = [part for role in roles for part in ("--role", role)]
-    command = [sys.executable, "-m", "service", "key", "create", "--data-dir", str(service.folder / "data")]
-    done = subprocess.run(
-        [*command, "--tenant", tenant, "--user", user, *given], capture_output=True, text=True, timeout=END, check=True
-    )
-    return {"Authorization": f"Bearer {done.stdout.splitlines()[-1]}"}
+    key = make_key(service.folder, "--tenant", tenant, "--user", user, *given)
+    return {"Authorization": f"Bearer {key}"}
 
 
 @contextlib.contextmanager
