@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from service.upkeep import Upkeep
 from telemetry import catalogue as rows
 from tests.flow.house import in_house
 from tests.flow.tools import Asks, Recorder, call
@@ -226,8 +227,9 @@ def test_a_database_that_does_not_take_the_result_leaves_a_call_that_the_sweep_c
         assert client.event("error")["code"] == "persist_failed"
         assert inside.done.total() == 1
         house.driver._db.execute("UPDATE messages SET status = 'failed'")
-        ((_, tool),) = await house.store.settle_orphaned_calls()
-        assert tool == "act"
+        await Upkeep(house.parts, house.store, (), 2.0)._beat()
         assert (await house.message()).tool_calls[0]["status"] == "indeterminate"
+        assert house.recorder.value(rows.TOOL_CALLS_TOTAL, "act", "indeterminate") == 1
+        assert house.recorder.logged(rows.LOG_TOOL_INDETERMINATE)
 
     in_house(scenario, tools=[inside.tool()])
