@@ -56,11 +56,15 @@ def node(sdk, service, upstream):
     """Runs one scenario of the script and returns its findings."""
     upstream.forget()
 
-    def run(scenario):
+    def run(scenario, when=lambda: None):
+        """`when` returns once the script's input is to be closed."""
         command = ["node", "completions.mjs", f"{service.url}/v1", KEY, scenario]
-        done = subprocess.run(command, cwd=sdk, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, cwd=sdk, text=True, **pipes) as script:
+            when()
+            said, complaints = script.communicate(timeout=PATIENCE)
+        assert script.returncode == 0, complaints
+        return json.loads(said.splitlines()[-1])
 
     return run
 
@@ -99,9 +103,10 @@ def test_leaving_a_stream_early_closes_the_provider_s(node, upstream):
 
 
 def test_aborting_an_answer_in_one_piece_closes_the_provider_s(node, upstream):
-    assert node("aborting")["kind"] == "APIUserAbortError"
+    asked = []
+    assert node("aborting", lambda: asked.append(upstream.next()))["kind"] == "APIUserAbortError"
     ended = time.monotonic()
-    assert upstream.next().wait_until_left() < ended + 1.0
+    assert asked[0].wait_until_left() < ended + 1.0
 
 
 def test_errors_are_of_the_classes_that_the_client_has_for_them(node):

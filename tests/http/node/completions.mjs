@@ -60,7 +60,7 @@ const scenarios = {
 
   async aborting() {
     const gone = new AbortController();
-    setTimeout(() => gone.abort(), 300);
+    process.stdin.once("end", () => gone.abort()).resume(); // the test says when, by closing it
     return failure(completions.create({ model: "no-headers", messages }, { signal: gone.signal }));
   },
 
