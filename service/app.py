@@ -10,7 +10,6 @@ import platform
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from service.api.build import build_api, count_refused, endpoints
@@ -18,11 +17,10 @@ from service.api.edges import trusts_services
 from service.auth import Keys
 from service.chat.admittance import Admittance
 from service.chat.claims import unfounded_claim
-from service.chat.parts import Gates, Habits, Parts
-from service.equipment import facts_of, toolbox_of, tools_of
+from service.chat.parts import Gates, Parts
+from service.equipment import policy_of, toolbox_of, tools_of
 from service.errors import Cause
 from service.limits import RERANK_WORKERS, Limits
-from service.policy.cedar import CedarPolicy
 from service.providers import local
 from service.readiness import Readiness
 from service.retrieval import corpus
@@ -36,7 +34,7 @@ from service.server.run import Application
 from service.store import BEAT_EVERY, StateStore, migrate, open_store
 from service.store.tenants import tenants_of
 from service.tools.registry import NAMES
-from service.translate import api_options, budgets_of, extra_bounds, redis_url_of, show_budgets
+from service.translate import api_options, budgets_of, extra_bounds, habits_of, redis_url_of, show_budgets
 from service.upkeep import Upkeep
 from service.workforce import ALL_KINDS, RESOURCE, Workforce
 from telemetry import catalogue as rows
@@ -252,7 +250,6 @@ class Service:
         desk: Desk,
     ) -> Parts:
         settings = self._settings
-        policy_path = settings.policy.path
         gates, queue_wait = limits.gates, settings.limits.queue_wait_ms / 1e3
         self._admittance = Admittance(
             gates["requests"],
@@ -265,22 +262,13 @@ class Service:
             world=self._world,
             observer=observer,
             authenticate=keys.authenticate,
-            policy=CedarPolicy(
-                Path(policy_path) if policy_path else None,
-                tools=facts_of(one.tool for one in toolbox.equipped.values()),
-            ),
+            policy=policy_of(settings, toolbox),
             store=store,
             retriever=retriever,
             reranker=reranker,
             models=models,
             gates=Gates(gates["requests"], gates["retrieval"], gates["rerank"]),
-            habits=Habits(
-                grounding=settings.chat.grounding,
-                documents=settings.chat.documents,
-                stream_queue=settings.limits.stream_queue,
-                max_body=settings.server.max_body_bytes,
-                queue_wait=queue_wait,
-            ),
+            habits=habits_of(settings),
             budgets=self._budgets,
             instance_id=self._world.new_id("instance"),
             assemble=request_for,

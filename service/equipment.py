@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.chat.toolbox import Equipped, Toolbox
-from service.policy.cedar import ToolFacts
+from service.policy.cedar import CedarPolicy, ToolFacts
 from service.retrieval import corpus
 from service.runtime.gate import Gate
 from service.tools.registry import shipped
@@ -30,6 +31,12 @@ def tools_of(store: StateStore) -> dict[str, Tool]:
 def facts_of(tools: Iterable[Tool]) -> tuple[ToolFacts, ...]:
     """Return what policies may know of the tools."""
     return tuple(ToolFacts(tool.spec.name, tool.side_effects) for tool in tools)
+
+
+def policy_of(settings: Settings, toolbox: Toolbox) -> CedarPolicy:
+    """Return the policies of the settings over these tools; raise PolicyError. Blocks for a moment: it reads files."""
+    path = Path(settings.policy.path) if settings.policy.path else None
+    return CedarPolicy(path, tools=facts_of(one.tool for one in toolbox.equipped.values()))
 
 
 def toolbox_of(

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from service.api.build import ApiOptions
+from service.chat.parts import Habits
 from service.chat.turn import Budgets
 from service.settings import read_secret
 from telemetry import catalogue as rows
@@ -42,6 +43,17 @@ def budgets_of(given: BudgetSettings) -> Budgets:
         token_gap=given.token_gap_ms / 1e3,
         emit=given.emit_ms / 1e3,
         persist=given.finalization_ms / 1e3,
+    )
+
+
+def habits_of(settings: Settings) -> Habits:
+    """Return what the settings say of every turn."""
+    return Habits(
+        grounding=settings.chat.grounding,
+        documents=settings.chat.documents,
+        stream_queue=settings.limits.stream_queue,
+        max_body=settings.server.max_body_bytes,
+        queue_wait=settings.limits.queue_wait_ms / 1e3,
     )
 
 
