@@ -140,11 +140,14 @@ async def _end(turn: Turn, use: Parts, error: ForebayError) -> None:
     turn.error = error
     if not turn.outbox.opened:
         turn.refusal = error
+    last = None if turn.refusal else _last_words(turn, error)
+    if turn.cause is Cause.SHUTDOWN:
+        turn.outbox.close(last)  # all streams at once, and in a hurry: nobody waits for the state database
     try:
         if turn.begun:
             await sheltered(_settle(turn, use, error))
     finally:  # whatever becomes of that: who waits for the end must see it
-        turn.outbox.close(None if turn.refusal else _last_words(turn, error))
+        turn.outbox.close(last)
 
 
 def _success(turn: Turn) -> Event:

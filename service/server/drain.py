@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -69,6 +72,13 @@ class DrainingServer(uvicorn.Server):
                 connection.sweep(now)  # type: ignore[union-attr]  # ours: the configuration names no other protocol
         return await super().on_tick(counter)
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Hear signals while serving. One that comes after the end must not make a killed process of a clean one."""
+        with super().capture_signals():
+            yield
+        ignore_signals()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's arguments
         """Start the drain; the second signal ends it at once, the third waits for nothing.
 
@@ -107,3 +117,10 @@ class DrainingServer(uvicorn.Server):
             _, waiting = await asyncio.wait(waiting, timeout=self._limits.cleanup_seconds)
         if waiting:
             log.error("requests outlived the drain", extra={"requests": len(waiting)})
+
+
+def ignore_signals() -> None:
+    """Ignore from now on what asks this process to end: it ends. Does nothing outside of the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(sig, signal.SIG_IGN)

@@ -15,6 +15,8 @@ import threading
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from service.server.drain import ignore_signals
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.context import SpawnProcess
@@ -71,6 +73,9 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             for arguments in self._arguments:
                 group.create_task(self._keep(arguments))
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(sig)
+        ignore_signals()
 
     def _stop(self) -> None:
         """Pass each signal on: the worker makes the difference between the first and the next."""

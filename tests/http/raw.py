@@ -80,11 +80,16 @@ def held(service: Service) -> list[str]:
     return [state for line in out.splitlines() if (state := line.split()[0]) not in ("LISTEN", "TIME-WAIT")]
 
 
-def resident(service: Service) -> int:
-    """Bytes of memory that the service's processes have."""
+def family(service: Service) -> dict[int, int]:
+    """The service's processes, and the bytes of memory that each has."""
     out = subprocess.run(["ps", "-eo", "pid,ppid,rss"], capture_output=True, text=True, check=True).stdout
     rows = [tuple(map(int, line.split())) for line in out.splitlines()[1:]]
-    family = {service.process.pid}
+    found = {service.process.pid}
     for _ in range(3):
-        family |= {pid for pid, parent, _ in rows if parent in family}
-    return sum(size for pid, _, size in rows if pid in family) * 1024
+        found |= {pid for pid, parent, _ in rows if parent in found}
+    return {pid: size * 1024 for pid, _, size in rows if pid in found}
+
+
+def resident(service: Service) -> int:
+    """Bytes of memory that the service's processes have."""
+    return sum(family(service).values())
