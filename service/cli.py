@@ -1,4 +1,4 @@
-"""The command line: `forebay serve`, `key create`, `key revoke`, `migrate`, `doctor`.
+"""The command line: `forebay serve`, `worker`, `key create`, `key revoke`, `migrate`, `doctor`.
 
 What a person can put right is told in one clear line, never as a traceback.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from service import settings as configuration
-from service.app import application
+from service.app import Service, application
 from service.auth import demo_key
 from service.doctor import Fault, before_start, examine
 from service.errors import ForebayError
@@ -90,6 +91,33 @@ def serve(config: Path | None, data_dir: Path | None, host: str | None, port: in
         what = f"Cannot listen on {given.host}, {ports}: {error.strerror}"
         raise click.ClickException(f"{what}. Another one can be given with --port.") from None
     sys.exit(code)
+
+
+@main.command()
+@_config
+@_data_dir
+def worker(config: Path | None, data_dir: Path | None) -> None:
+    """Work on jobs and serve nobody, until SIGTERM or SIGINT; what is not done by then goes on elsewhere."""
+    settings = _settings(config, data_dir)
+    try:
+        before_start(settings, os.environ)
+        asyncio.run(_work(settings))
+    except (Fault, ForebayError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+async def _work(settings: Settings) -> None:
+    service = Service(settings, dict(os.environ), None, processes=1)
+    ended = asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, ended.set)
+    try:
+        await service.open()
+        click.echo("Forebay works on jobs", err=True)
+        await ended.wait()
+        await service.drain(settings.server.drain_seconds)
+    finally:
+        await service.close()
 
 
 def _prepared(settings: Settings, workers: int) -> str | None:

@@ -106,7 +106,7 @@ def build_api(
     app.state.page_settings = pages.PageSettings(options.version, options.docs, options.trace_url)
     for router in (*ROUTERS, *_pages(options)):
         app.include_router(router)
-    answer_errors(app, parts.observer)
+    answer_errors(app, parts.observer, endpoints())
     _put_on_edges(app, parts.observer, options)
     instrument(app, parts.observer, trusts=trusts)
     return app

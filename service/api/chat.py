@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 
 from service.api.idempotency import REPLAYED, once_of
-from service.api.job_shapes import ACCEPTED, accepted
+from service.api.job_shapes import ACCEPTED, JOB, accepted
 from service.api.openapi import refusals, streams, takes
 from service.api.problem import problem
 from service.api.turn_response import TurnResponse
@@ -122,7 +122,7 @@ router = APIRouter()
     status_code=200,
     response_class=TurnResponse,
     openapi_extra=takes(ChatBody),
-    responses={200: streams("ChatEvent", EVENTS), **refusals(403, 404, 409, 504)},
+    responses={200: streams("ChatEvent", EVENTS), ACCEPTED: JOB, **refusals(403, 404, 409, 504)},
 )
 async def chat_stream(request: Request) -> TurnResponse:
     """Answer one message of a session; the events are described in the schema."""

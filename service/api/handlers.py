@@ -15,12 +15,14 @@ from service.errors import ForebayError, Internal, InvalidRequest, NotFound
 from telemetry.catalogue import HTTP_RESPONSES_TOTAL, LOG_BUG
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fastapi import FastAPI, Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from telemetry.observe import Observer
 
-NOT_FOUND = 404
+NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 
 
 class Responses:
@@ -71,7 +73,7 @@ def answer(path: str, error: ForebayError, trace_id: str) -> Response:
     return response
 
 
-def answer_errors(app: FastAPI, observer: Observer) -> None:
+def answer_errors(app: FastAPI, observer: Observer, endpoints: Iterable[tuple[str, str]]) -> None:
     """Let every error of a route become a problem of ours, and nothing of an exception's words reach a client."""
 
     def respond(request: Request, error: ForebayError) -> Response:
@@ -91,7 +93,12 @@ def answer_errors(app: FastAPI, observer: Observer) -> None:
         if error.status_code == NOT_FOUND:
             return respond(request, NotFound("No such route"))
         response = respond(request, InvalidRequest("Not understood", status=error.status_code))
-        response.headers.update(error.headers or {})  # such as the methods that are allowed
+        response.headers.update(error.headers or {})
+        if error.status_code == METHOD_NOT_ALLOWED:
+            path = getattr(request.scope.get("route"), "path", "")
+            # Of all routes with this path: Starlette names the methods of the first alone.
+            allowed = sorted(method for known, method in endpoints if known == path)
+            response.headers["allow"] = ", ".join(allowed) or response.headers.get("allow", "")
         return response
 
     app.add_exception_handler(ForebayError, ours)

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from service.work import JobEvent, StoredJob
 
 ACCEPTED = 202
+JOB: dict[str, Any] = {
+    "description": "The job that it became; `Location` is where to look at it.",
+    "content": {"application/json": {"schema": {"type": "object"}}},
+}
 
 
 def shown(job: StoredJob, *, to: str) -> dict[str, Any]:

@@ -6,20 +6,20 @@ who asked for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from service.api.chat import SseDoor
 from service.api.job_events import JobEvents, follow
-from service.api.job_shapes import ACCEPTED, shown
+from service.api.job_shapes import ACCEPTED, JOB, shown
 from service.api.openapi import refusals, takes
 from service.api.sessions import caller
 from service.api.turn_response import TurnResponse
 from service.chat.submission import JobBody, submit
 from service.errors import Conflict, Forbidden, InvalidRequest, NotFound
-from service.work import ENDED
+from service.work import ENDED, EventType
 
 if TYPE_CHECKING:
     from service.ports import Principal
@@ -27,10 +27,19 @@ if TYPE_CHECKING:
 
 ROUTE = "/jobs"
 MOST = 100  # jobs of one page
-JOB = {"description": "The job; `Location` is where to look at it.", "content": {"application/json": {}}}
+EVENT = {
+    "type": "object",
+    "description": "One server-sent event of a job's log.",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"type": "string", "enum": list(get_args(EventType))},
+        "data": {"type": "string", "description": "JSON: job_id, at; step and attempt; progress; error_code."},
+    },
+    "required": ["id", "event", "data"],
+}
 EVENTS = {
     "description": "The job's events, from its first or after `Last-Event-ID`, until it has ended.",
-    "content": {"text/event-stream": {"itemSchema": {"type": "object"}}},
+    "content": {"text/event-stream": {"itemSchema": EVENT}},
 }
 
 
@@ -79,6 +88,7 @@ async def look(request: Request, job_id: str) -> dict[str, Any]:
 @router.get(
     "/{job_id}/events",
     summary="Follow a job",
+    status_code=200,
     response_class=JobEvents,
     responses={200: EVENTS, **refusals(404)},
 )

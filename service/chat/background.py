@@ -48,6 +48,7 @@ class Listener:
 
     def __init__(self, body: bytes, key: str) -> None:
         self._body = body
+        self.headers_at = asyncio.get_running_loop().time()
         self._once = Once(ROUTE, key, hashlib.sha256(body).hexdigest())
         self._text: list[str] = []
         self.told: dict[str, Any] = {"tool_calls": []}

@@ -72,7 +72,12 @@ class Index:
 
     @classmethod
     def open(cls, path: Path | str, *, read_only: bool = False) -> Index:
-        """Open the file, making it if needed; `:memory:` gives one that lives as long as the connection."""
+        """Open the file, making it and its folder if needed.
+
+        `:memory:` gives one that lives as long as the connection.
+        """
+        if isinstance(path, Path) and not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             if read_only:

@@ -96,14 +96,14 @@ def test_an_unknown_route_is_a_problem_too(service):
 
 
 def test_after_a_crash_what_was_streaming_is_interrupted(tmp_path):
-    with Service(tmp_path) as first:
-        with (
-            first.client() as client,
-            client.stream("POST", "/chat/stream", json=ask(model="sim:stall_at=3")) as stream,
-        ):
-            lines = stream.iter_lines()
-            next(line for line in lines if line == "event: token_delta")
-            first.kill()
+    with (
+        Service(tmp_path) as first,
+        first.client() as client,
+        client.stream("POST", "/chat/stream", json=ask(model="sim:stall_at=3")) as stream,
+    ):
+        lines = stream.iter_lines()
+        next(line for line in lines if line == "event: token_delta")
+        first.kill()
     with Service(tmp_path) as second, second.client() as client:
         messages = client.get("/sessions/s1/messages").json()["messages"]
     assert [message["status"] for message in messages] == ["completed", "interrupted"]
