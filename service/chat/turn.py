@@ -238,12 +238,14 @@ class Turn:
 
     async def emit(self, event: Event) -> None:
         """Send `event`: waits while the queue is full."""
-        if event.kept and self.once is not None and self.answered is None:
-            self.kept.append((sum(map(len, self.text)), event))
+        if event.kept:
+            self._keep(event)
         await self.outbox.put(event)
 
     async def emit_in(self, step: phase, event: Event) -> None:
         """Send `event` from within `step`, whose clock stands still while the reader is slow."""
+        if event.kept:
+            self._keep(event)
         if not self.outbox.full:
             self.outbox.put_nowait(event)
             return
@@ -255,6 +257,11 @@ class Turn:
         finally:
             step.start_clock()
             self.producer_blocked += loop.time() - since
+
+    def _keep(self, event: Event) -> None:
+        """Keep `event` for a replay, if there can be one."""
+        if self.once is not None and self.answered is None:
+            self.kept.append((sum(map(len, self.text)), event))
 
     async def warn_waiting(self) -> None:
         """Say that the stream is quiet because all places of the model are taken."""

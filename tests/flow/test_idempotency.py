@@ -45,6 +45,18 @@ def test_a_completed_turn_is_told_again_without_calling_a_model():
     in_house(scenario)
 
 
+def test_a_replay_tells_the_calls_of_tools_where_they_stood():
+    async def scenario(house):
+        model = "sim:tool=policy_lookup,ttft_ms=10,interval_ms=1"
+        first, again = await keyed(house, model=model), await keyed(house, model=model)
+        assert again.answer_headers["idempotent-replayed"] == "true"
+        assert first.event("tool_call_completed")["status"] == "completed"
+        assert (again.types, again.text) == (first.types, first.text)
+        assert without_duration(told(again)) == without_duration(told(first))
+
+    in_house(scenario)
+
+
 def test_a_replay_counts_as_a_completed_request_and_neither_as_tokens_nor_as_a_first_token():
     async def scenario(house):
         house.model._model = Says(Text("All is "), Text("well [1]."), Finish("stop"), Usage(120, 9))
