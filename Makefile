@@ -2,12 +2,16 @@
 PYTHON ?= python3
 PIP = .venv/bin/pip --disable-pip-version-check -q
 
-.PHONY: run setup test lock lint proof
+.PHONY: run setup demo test lock lint proof
 
 run: setup
 	@.venv/bin/forebay serve
 
 setup: .venv/.installed
+
+# The case assistant from end to end, for a person to watch.
+demo: setup
+	@.venv/bin/python deploy/demo/case_assistant.py $(ARGS)
 
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Forebay needs Python 3.11 or newer")'
