@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from telemetry.export import CountingExporter, CountingProcessor, Dropped, Reached
+from telemetry.otlp import LeanExporter
 
 EXPORT_TIMEOUT = 5.0  # seconds for one batch, retries included: a collector that hangs costs spans, not memory
 ABORT_TIMEOUT = 0.5  # seconds for the batch in hand to fail, and be counted, once nothing more is sent
@@ -45,7 +45,7 @@ class Tracing:
 
 def otlp_exporter(endpoint: str) -> SpanExporter:
     """Return an exporter to the collector at `endpoint`, a base address: `/v1/traces` is appended."""
-    return OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT)
+    return LeanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT)
 
 
 def open_tracing(
