@@ -183,6 +183,10 @@ class Store(Protocol):
         """
         ...
 
+    async def completed_turn(self, tenant: str, user: str, once: Once) -> Begun | None:
+        """Return the turn that was completed under this key, for this body; None for none. Nothing is begun."""
+        ...
+
     async def end_turn(self, ending: Ending, on_commit: Any = None) -> bool:
         """Replace `streaming` by the ending's status; return False if it was not streaming any more.
 

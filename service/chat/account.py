@@ -95,7 +95,7 @@ class Account:
 
     def _describe(self, turn: Turn, outcome: str) -> None:
         """Put the request's facts on its span, and the same ones into its one line of the log."""
-        replayed = turn.answered is not None
+        replayed = turn.answered is not None and turn.committed
         first = None if turn.first_token_at is None or replayed else round((turn.first_token_at - turn.started) * 1e3)
         facts: dict[str, str | int | None] = {
             Attr.REQUEST_OUTCOME: outcome,
@@ -103,7 +103,7 @@ class Account:
             Attr.REQUEST_CAUSE: _cause(turn, outcome),
             Attr.TIME_TO_FIRST_TOKEN_MS: first,
             Attr.TENANT: turn.principal.tenant if turn.principal else None,
-            Attr.MESSAGE_ID: turn.message_id if turn.begun else None,
+            Attr.MESSAGE_ID: turn.message_id if turn.begun or replayed else None,
             Attr.JOB_ID: turn.accepted.job.job_id if turn.accepted else None,
             Attr.GEN_AI_CONVERSATION_ID: turn.ask.session_id if turn.ask else None,
             Attr.GEN_AI_REQUEST_MODEL: turn.model or None,

@@ -48,7 +48,7 @@ class Admittance:
     draining: bool = False
 
     async def admit(self, turn: Turn, chosen: Chosen) -> None:
-        """Let `turn` go on to wait for its place, and reserve what it is likely to use.
+        """Let `turn` go on to wait for its place, and reserve what it is likely to use: nothing for a replay.
 
         Raises:
             ShuttingDown: this process drains.
@@ -60,10 +60,9 @@ class Admittance:
         assert turn.principal is not None  # noqa: S101  (types: the flow authenticated before)
         assert turn.ask is not None  # noqa: S101
         prompt = _prompt_tokens(turn.ask)
+        estimate = self._likely(turn.ask, chosen, prompt) if turn.answered is None else None
         try:
-            charge = await self.quota.admit(
-                turn.principal.tenant, turn.principal.user, self._likely(turn.ask, chosen, prompt)
-            )
+            charge = await self.quota.admit(turn.principal.tenant, turn.principal.user, estimate)
         except OverLimit as refusal:
             _announce(turn, refusal.allowance)
             raise
@@ -91,6 +90,9 @@ class Admittance:
 
     def _expect_places(self, turn: Turn, chosen: Chosen, tenant: str) -> None:
         """Refuse a turn whose queue is full, or whose waits and first token take longer than what is left."""
+        if turn.answered is not None:  # it is only told again
+            self.requests.check(tenant, min(self.patience, turn.left()))
+            return
         left = turn.left() - chosen.gate.expected_sample()
         self.requests.check(tenant, min(self.patience, left))
         left -= self.requests.expected_wait(tenant)

@@ -60,9 +60,11 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
     if ask.background:
         await enqueue_turn(turn, use, door, who, body)
         return
+    await _remember(turn, use, who)
     chosen = turn.choose(use.models.choose(ask.model))
     await use.admit(turn, chosen)
-    model_stream.check(chosen)
+    if turn.answered is None:
+        model_stream.check(chosen)
 
     scope, history, _ = await together(
         _authorise(turn, use, who), _recall(turn, use, who, ask), check_schema(use.toolbox.schemas, ask.response_schema)
@@ -99,6 +101,16 @@ async def _authorise(turn: Turn, use: Parts, who: Principal) -> Scope:
         return await use.policy.scope(who)
 
 
+async def _remember(turn: Turn, use: Parts, who: Principal) -> None:
+    """See whether the key was used and its turn completed: a replay needs neither a model nor its tokens."""
+    if turn.once is None:
+        return
+    with phase(turn, CONTEXT_LOAD):
+        earlier = await use.store.completed_turn(who.tenant, who.user, turn.once)
+    if earlier is not None:
+        turn.begun_as(earlier)
+
+
 async def _recall(turn: Turn, use: Parts, who: Principal, ask: Ask) -> Sequence[Message]:
     """Load what was said before in this session of this caller."""
     with phase(turn, CONTEXT_LOAD):
@@ -106,11 +118,13 @@ async def _recall(turn: Turn, use: Parts, who: Principal, ask: Ask) -> Sequence[
 
 
 async def _open(turn: Turn, use: Parts, who: Principal, ask: Ask, door: Door) -> None:
-    """The turn is admitted: write that it has begun, and tell the client."""
+    """The turn is admitted: write that it has begun, unless it is a replay, and tell the client."""
     turn.admitted = True
-    with phase(turn, STATE_PERSIST):
-        await state_persist.begin(turn, use.store, use.world.now())
+    if turn.answered is None:
+        with phase(turn, STATE_PERSIST):
+            await state_persist.begin(turn, use.store, use.world.now())
     if turn.answered is not None:
+        turn.mark_committed()
         door.say_replayed()
     model = turn.answered.model if turn.answered else turn.model
     await turn.emit(

@@ -74,7 +74,7 @@ class Ask:
     """One request that asks to be admitted. The answer: a verdict of the script, or None if Redis gave none."""
 
     stream: Stream
-    estimate: Amounts
+    estimate: Amounts | None  # None: of what is metered by the day it will use nothing
     day: int
     answer: asyncio.Future[Verdict | None]
 
@@ -136,7 +136,9 @@ class Carrier:
 
     def _arguments(self, ask: Ask) -> list[str | float]:
         rules = self._rules
-        daily = [part for name, most in rules.daily.items() for part in (name, ask.estimate.get(name, 0.0), most)]
+        estimate = ask.estimate
+        limited = {} if estimate is None else rules.daily
+        daily = [part for name, most in limited.items() for part in (name, (estimate or {}).get(name, 0.0), most)]
         limits = (rules.requests or 0, _ms(rules.period), rules.user_streams or 0, _ms(STREAM_LEASE))
         return [*limits, ask.stream[2], KEEP, *daily]
 

@@ -35,7 +35,7 @@ class MemoryQuota:
         self._streams: dict[tuple[str, str], int] = {}
         self._day = 0
 
-    async def admit(self, tenant: str, user: str, estimate: Amounts) -> Charge:
+    async def admit(self, tenant: str, user: str, estimate: Amounts | None) -> Charge:
         """Count a request and reserve what it is expected to use; see `Quota.admit`."""
         self._turn_the_page()
         moment = asyncio.get_running_loop().time()
@@ -43,7 +43,8 @@ class MemoryQuota:
         if before is not None and before.remaining <= 0:
             raise over_rate(before)
         used = self._used.setdefault(tenant, dict.fromkeys(self._rules.daily, 0.0))
-        for name, most in self._rules.daily.items():
+        metered, estimate = estimate is not None, estimate or {}
+        for name, most in self._rules.daily.items() if metered else ():
             if used[name] + estimate.get(name, 0.0) > most or used[name] >= most:
                 raise over_daily(name, self._now(), before)
         streams = self._streams.get((tenant, user), 0)

@@ -93,8 +93,10 @@ class Charge:
 class Quota(Protocol):
     """Admits requests by the rules."""
 
-    async def admit(self, tenant: str, user: str, estimate: Amounts) -> Charge:
+    async def admit(self, tenant: str, user: str, estimate: Amounts | None) -> Charge:
         """Count a request and reserve what it is expected to use, all or nothing: a refused one counts for nothing.
+
+        Without an estimate it uses nothing that is metered: a day's amount that is used up does not refuse it.
 
         Raises:
             OverLimit: the rate (reason `rate`), a day's amount or the user's streams (`quota`) are used up;

@@ -57,7 +57,7 @@ class SharedQuota:
         self._renewed_at = asyncio.get_running_loop().time()
         self.degraded = False
 
-    async def admit(self, tenant: str, user: str, estimate: Amounts) -> Charge:
+    async def admit(self, tenant: str, user: str, estimate: Amounts | None) -> Charge:
         """Count a request and reserve what it is expected to use; see `Quota.admit`."""
         loop = asyncio.get_running_loop()
         stream = (tenant, user, self._world.new_id("stream"))
@@ -77,7 +77,7 @@ class SharedQuota:
         if verdict is None:
             return await self._admit_alone(ask)
         allowance = self._judge(verdict)
-        return Charge(allowance, self._closing(ask, estimate))
+        return Charge(allowance, self._closing(ask, estimate or {}))
 
     async def run(self) -> None:
         """Carry baskets until cancelled."""
@@ -168,7 +168,7 @@ class SharedQuota:
     def _undo(self, ask: Ask, verdict: Verdict | None) -> None:
         """Give back what was reserved for a request that waits for it no more."""
         if verdict is not None and not verdict[0]:
-            self._closing(ask, ask.estimate)({})
+            self._closing(ask, ask.estimate or {})({})
 
 
 def _answer(ask: Ask) -> Verdict | None:

@@ -43,6 +43,14 @@ UPDATE messages SET status = 'streaming', text = '', model = ?, instance_id = ?,
 WHERE message_id = ? AND run = ? AND status IN ('cancelled', 'failed', 'timed_out', 'interrupted') RETURNING run
 """
 
+_COMPLETED = """
+SELECT messages.message_id, idempotency.user_message_id, messages.session_id, messages.run, text, model, finish_reason,
+       prompt_tokens, generated_tokens, citations, events
+FROM idempotency JOIN messages ON messages.message_id = idempotency.message_id
+WHERE idempotency.tenant_id = ? AND idempotency.user_id = ? AND route = ? AND key = ? AND body_hash = ?
+      AND expires_at > ? AND status = 'completed'
+"""
+
 _FORGET_CANCEL = "DELETE FROM cancel_requests WHERE message_id = ?"
 
 
@@ -83,6 +91,15 @@ def begin_turn_once(turn: NewTurn, once: Once) -> Operation[Begun]:
         raise Conflict("A request with this Idempotency-Key is running")
     yield _FORGET_CANCEL, (message_id,)  # whoever asked for the earlier run to stop did not mean this one
     return Begun(message_id, user_message_id, session_id, again[0][0])
+
+
+def completed_turn(tenant: str, user: str, once: Once, now: float) -> Operation[Begun | None]:
+    """Return the turn that was completed under this key, for this body; None for none. Nothing is begun."""
+    rows = yield _COMPLETED, (tenant, user, once.route, once.key, once.body_hash, now)
+    if not rows:
+        return None
+    message_id, user_message_id, session_id, run, *answer = rows[0]
+    return Begun(message_id, user_message_id, session_id, run, _answered(*answer))
 
 
 def forget_expired(now: float) -> Operation[None]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from service.calls import CallState, NewCall, StoredCall
-    from service.ports import Begun, Ending, Message, NewTurn
+    from service.ports import Begun, Ending, Message, NewTurn, Once
     from service.runtime.world import World
     from service.store.driver import Driver
     from service.store.tool_calls import Verdict
@@ -65,6 +65,10 @@ class StateStore:
         once = turn.once
         begin = idempotency.begin_turn_once(turn, once) if once else statements.begin_turn(turn)
         return await self._access.write(begin, on_commit)
+
+    async def completed_turn(self, tenant: str, user: str, once: Once) -> Begun | None:
+        """Return the turn that was completed under this key, for this body; None for none. Nothing is begun."""
+        return await self._access.read(idempotency.completed_turn(tenant, user, once, self._world.now()))
 
     async def forget_expired_keys(self) -> None:
         """Forget the Idempotency-Keys whose day is over."""

@@ -66,6 +66,24 @@ def test_a_completed_turn_is_answered_from_the_store(database):
     database.run(scenario)
 
 
+def test_whether_a_key_s_turn_was_completed_can_be_seen_without_beginning_anything(database):
+    async def scenario(bench: Bench) -> None:
+        async def seen(once: Once = ONCE, user: str = "ann"):
+            return await bench.store.completed_turn("acme", user, once)
+
+        assert await seen() is None
+        await bench.store.begin_turn(keyed())
+        assert await seen() is None
+        await bench.store.end_turn(ending(1, "completed", finish_reason="stop"))
+        earlier = await seen()
+        assert earlier == await bench.store.begin_turn(keyed(2))
+        assert await seen(replace(ONCE, body_hash="1" * 64)) is await seen(user="bob") is None
+        bench.clock.now += DAY + 1
+        assert await seen() is None
+
+    database.run(scenario)
+
+
 @pytest.mark.parametrize("status", ["cancelled", "failed", "timed_out"])
 def test_a_turn_that_did_not_complete_begins_again_under_its_ids_and_leaves_nothing_of_the_first(database, status):
     async def scenario(bench: Bench) -> None:

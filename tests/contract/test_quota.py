@@ -111,6 +111,18 @@ def test_a_daily_amount_is_reserved_and_settled(quotas):
     asyncio.run(scene())
 
 
+def test_what_uses_nothing_metered_is_admitted_when_a_day_s_amount_is_used_up(quotas):
+    async def scene():
+        async with quotas(requests=3, daily={"tokens": 1000}) as quota:
+            (await quota.admit("A", "u", {"tokens": 1000})).settle({"tokens": 1000})
+            await refused(quota)
+            (await quota.admit("A", "u", None)).settle({})
+            await quota.admit("A", "u", None)
+            assert (await refused(quota)).reason is Reason.RATE
+
+    asyncio.run(scene())
+
+
 def test_a_user_has_so_many_streams_at_once_and_the_next_as_soon_as_one_ends(quotas):
     async def scene():
         async with quotas(user_streams=2) as quota:

@@ -6,6 +6,8 @@ import pytest
 
 from service.errors import Cause, ProviderFailure
 from service.ports import Finish, Text, Usage
+from service.providers.failures import from_status
+from service.runtime.quota import Rules
 from telemetry import catalogue as rows
 from tests.flow.house import ANN, ROUTE, in_house
 from tests.flow.parts import Says
@@ -53,6 +55,35 @@ def test_a_replay_tells_the_calls_of_tools_where_they_stood():
         assert first.event("tool_call_completed")["status"] == "completed"
         assert (again.types, again.text) == (first.types, first.text)
         assert without_duration(told(again)) == without_duration(told(first))
+
+    in_house(scenario)
+
+
+def test_a_replay_needs_neither_a_provider_that_works_nor_a_place_of_its_own_nor_a_quota():
+    async def scenario(house):
+        first = await keyed(house)
+        house.model._model = Says(from_status(500))
+        for _ in range(20):
+            await house.chat()
+        assert (await house.chat()).status == 503, "the circuit is open"
+        held = [house.gates["model"].try_acquire("demo", asyncio.current_task()) for _ in range(100)]
+        house.quota._used["demo"]["tokens"] = 1e6
+        again = await keyed(house)
+        for one in held:
+            one.release()
+        assert (again.status, again.text) == (200, first.text)
+        assert (await keyed(house, "Another question")).status != 200
+
+    in_house(scenario, row={"max_attempts": 1}, rules=Rules(daily={"tokens": 1e6}))
+
+
+def test_a_replay_is_refused_while_the_process_drains():
+    async def scenario(house):
+        await keyed(house)
+        house.admittance.draining = True
+        refused = await keyed(house)
+        assert (refused.status, refused.problem["code"]) == (503, "shutting_down")
+        assert [line["replayed"] for line in house.recorder.logged(rows.LOG_REQUEST)] == [False, False]
 
     in_house(scenario)
 

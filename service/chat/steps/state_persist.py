@@ -37,8 +37,6 @@ async def begin(turn: Turn, store: Store, now: float) -> None:
     except Conflict:
         turn.begun = False
         raise
-    if turn.answered is not None:
-        turn.mark_committed()
 
 
 async def complete(turn: Turn, store: Store, answer: Answer, now: float) -> None:
