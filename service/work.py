@@ -161,8 +161,13 @@ class JobStore(Protocol):
         """Cancel what waits, ask who works on it to stop; return the status before and the kind, None for no job."""
         ...
 
-    async def claim(self, worker_id: str, kinds: Sequence[str], lease: float) -> ClaimedJob | None:
-        """Take the next job of one of `kinds`: first what its worker was lost with, then fairly among tenants."""
+    async def claim(
+        self, worker_id: str, kinds: Sequence[str], lease: float, *, lost: bool = True
+    ) -> ClaimedJob | None:
+        """Take the next job of one of `kinds`: first what its worker was lost with, then fairly among tenants.
+
+        Not `lost`: there is nothing of the first sort, as far as the caller knows.
+        """
         ...
 
     async def renew(self, worker_id: str, lease: float) -> None:

@@ -61,11 +61,6 @@ class Listener:
         """Return what is asked for; raise InvalidRequest."""
         return parse(body, ChatBody).ask()
 
-    @property
-    def headers_at(self) -> float:
-        """Return now: there are no headers."""
-        return asyncio.get_running_loop().time()
-
     def timeout(self) -> float | None:
         """Return no limit: there is no client."""
         return None

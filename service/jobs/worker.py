@@ -128,7 +128,7 @@ class Worker:
             if not (lost or any(depths.get(kind) for kind in kinds)):
                 return
             before = asyncio.get_running_loop().time()
-            claimed = await self._store.claim(self.worker_id, kinds, self._pulse.lease)
+            claimed = await self._store.claim(self.worker_id, kinds, self._pulse.lease, lost=lost)
             if claimed is None:
                 return
             self._begin(claimed, before + self._pulse.lease)

@@ -57,13 +57,14 @@ ORDER BY lease_until LIMIT ?
 
 # Whose tenant has the fewest at work; among those, whose tenant was served longest ago; of that tenant the most urgent.
 _NEXT = """
-SELECT jobs.job_id FROM jobs
+WITH clock AS MATERIALIZED (SELECT database_now() AS now)
+SELECT jobs.job_id FROM clock CROSS JOIN jobs
 LEFT JOIN (SELECT tenant_id, count(*) AS jobs_at_work FROM jobs WHERE status = 'running' GROUP BY tenant_id) AS busy
     ON busy.tenant_id = jobs.tenant_id
 LEFT JOIN job_turns ON job_turns.tenant_id = jobs.tenant_id
-WHERE jobs.status = 'queued' AND jobs.wakes_at <= database_now() AND jobs.kind IN ({marks})
+WHERE jobs.status = 'queued' AND jobs.wakes_at <= now AND jobs.kind IN ({marks})
 ORDER BY coalesce(jobs_at_work, 0), coalesce(served, 0),
-         jobs.priority + (database_now() - jobs.created_at) / ? DESC, jobs.seq
+         jobs.priority + (now - jobs.created_at) / ? DESC, jobs.seq
 LIMIT ?
 """
 
@@ -107,7 +108,7 @@ RETURNING attempt
 """
 
 _END = f"""
-UPDATE jobs SET status = ?, result = ?, error_code = ?, progress = ?, worker_id = '', lease_until = NULL,
+UPDATE jobs SET status = ?, result = ?, error_code = ?, progress = {{progress}}, worker_id = '', lease_until = NULL,
                 ended_at = database_now(), events = events + 1 {_FENCED}, ended_at - started_at
 """  # noqa: S608
 
@@ -115,8 +116,6 @@ _GIVE_BACK = f"""
 UPDATE jobs SET status = 'queued', worker_id = '', lease_until = NULL, wakes_at = database_now(), events = events + 1
 {_FENCED}
 """  # noqa: S608
-
-_PROGRESS = "SELECT progress FROM jobs WHERE job_id = ?"
 
 # --- cancelling, forgetting ---------------------------------------------------------------------------------------
 
@@ -172,15 +171,15 @@ def standing(worker_id: str) -> Operation[dict[str, Standing]]:
     return {job_id: Standing(fence, bool(cancelled)) for job_id, fence, cancelled in rows}
 
 
-def claim(worker_id: str, kinds: Sequence[str], lease: float) -> Operation[ClaimedJob | None]:
-    """Take a job whose worker was lost, or the next in line; None when there is none."""
+def claim(worker_id: str, kinds: Sequence[str], lease: float, *, lost: bool) -> Operation[ClaimedJob | None]:
+    """Take a job whose worker was lost, if there may be some, or the next in line; None when there is none."""
     marks = ", ".join("?" * len(kinds))
-    lost = yield _LOST.format(marks=marks), (*kinds, CANDIDATES)
+    orphans = (yield _LOST.format(marks=marks), (*kinds, CANDIDATES)) if lost else ()
     waiting = yield _NEXT.format(marks=marks), (*kinds, AGING, CANDIDATES)
-    for (job_id,) in (*lost, *waiting):
+    for (job_id,) in (*orphans, *waiting):
         taken = yield _TAKE, (worker_id, lease, job_id)
         if taken:
-            recovered = (job_id,) in {tuple(row) for row in lost}
+            recovered = job_id in {row[0] for row in orphans}
             return (yield from _claimed(taken[0], recovered=recovered))
     return None
 
@@ -245,9 +244,8 @@ def note_progress(job_id: str, fence: int, progress: float) -> Operation[bool]:
 
 def end(job_id: str, fence: int, status: Ended, result: str | None, code: str) -> Operation[float | None]:
     """Write how it ended; return its duration, None if the fence is old."""
-    rows = yield _PROGRESS, (job_id,)
-    progress = 1.0 if status == "completed" else rows[0][0]
-    held = yield _END, (status, result, code, progress, job_id, fence)
+    statement = _END.format(progress="1" if status == "completed" else "progress")
+    held = yield statement, (status, result, code, job_id, fence)
     if not held:
         return None
     number, duration = held[0]

@@ -47,9 +47,11 @@ class Ledger:
         """Cancel what waits, ask for what runs to be stopped; return the status before, and the kind."""
         return await self._access.write(jobs.cancel(tenant, job_id))
 
-    async def claim(self, worker_id: str, kinds: Sequence[str], lease: float) -> ClaimedJob | None:
-        """Take the next job of one of `kinds`, for `lease` seconds."""
-        return await self._access.write(jobs.claim(worker_id, kinds, lease))
+    async def claim(
+        self, worker_id: str, kinds: Sequence[str], lease: float, *, lost: bool = True
+    ) -> ClaimedJob | None:
+        """Take the next job of one of `kinds`, for `lease` seconds; not `lost`: only one that waits."""
+        return await self._access.write(jobs.claim(worker_id, kinds, lease, lost=lost))
 
     async def renew(self, worker_id: str, lease: float) -> None:
         """Extend the leases of all that this worker works on."""
