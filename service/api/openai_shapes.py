@@ -5,7 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/chat. Fields that we do n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -31,6 +31,8 @@ _TYPES = {
 }
 SERVER_ERROR = 500
 MALFORMED = 400
+Element = TypeVar("Element")
+Many = Annotated[list[Element], Field(fail_fast=True)]  # one error is told: thousands would first be put together
 _TEXTS = {"text": "text", "input_text": "text", "refusal": "refusal"}  # kinds of content that are text, and where
 
 
@@ -60,8 +62,8 @@ class InputMessage(BaseModel):
     """One message of the history."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
-    tool_calls: list[AskedCall] | None = None
+    content: str | Many[Part] | None = None
+    tool_calls: Many[AskedCall] | None = None
     tool_call_id: str = ""
 
     def plain(self, place: int) -> ChatMessage:
@@ -98,7 +100,7 @@ class CompletionBody(BaseModel):
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     model: Annotated[str, StringConstraints(max_length=256)] = ""
-    messages: Annotated[list[InputMessage], Field(min_length=1, max_length=2_000)]
+    messages: Annotated[list[InputMessage], Field(min_length=1, max_length=2_000, fail_fast=True)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = None

@@ -24,6 +24,7 @@ from service.providers.simulated_schema import instance
 _TOKENS_AT_ONCE = 64
 _SILENCE_SECONDS = 600.0  # longer than any budget, and not for ever
 _JSON_CHARACTERS = 4  # of a structured answer in one token
+_LONGEST_READ = 32_000  # characters of a question, as in `/chat/stream`: its terms are looked for on the event loop
 _OPENING_SENTENCES = 2  # said before a tool is asked for
 
 
@@ -94,7 +95,8 @@ def _failure(sim: SimParameters) -> ProviderFailure:
 
 
 def _script(sim: SimParameters, request: ModelRequest) -> _Script:
-    question = next((question_of(m.content) for m in reversed(request.messages) if m.role == "user"), "")
+    asked = next((question_of(m.content) for m in reversed(request.messages) if m.role == "user"), "")
+    question = asked[:_LONGEST_READ]
     calls = bool(sim.tool) and request.round == 0
     ending = (_tool_call(sim.tool, request, question), Finish("tool_calls")) if calls else (Finish("stop"),)
     if (schema := wanted_schema(request)) is not None:

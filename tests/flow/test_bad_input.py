@@ -39,7 +39,7 @@ BAD = {
     "a lone surrogate": (rb'{"session_id": "s1", "message": "swordfish \ud800"}', 400, "JSON"),
     "half a pair of surrogates": (rb'{"session_id": "s1", "message": "\ude00\ud83d swordfish"}', 400, "JSON"),
     "a raw control character": (b'{"session_id": "s1", "message": "swordfish\x01"}', 400, "JSON"),
-    "deep JSON": (nested(100_000), 400, "JSON"),
+    "deep JSON": (nested(10_000), 400, "JSON"),
     "a list": (b'["swordfish"]', 422, "body"),
     "a string": (b'"swordfish"', 422, "body"),
     "null": (b"null", 422, "body"),
@@ -90,6 +90,16 @@ def test_bad_input_is_refused_with_the_name_of_what_is_wrong_and_without_its_val
     async def scenario(house):
         client = await house.chat(body=sent)
         assert_refused(house, client, status, word)
+
+    in_house(scenario)
+
+
+@pytest.mark.parametrize("sent", [nested(100_000), body(response_schema={"enum": [[]] * 20_000})])
+def test_a_body_of_too_many_values_is_refused_before_it_is_read(sent):
+    async def scenario(house):
+        client = await house.chat(body=sent)
+        assert (client.status, client.problem["code"]) == (413, "too_large")
+        assert house.recorder.value(rows.REJECTIONS_TOTAL, ROUTE, "too_large") == 1
 
     in_house(scenario)
 

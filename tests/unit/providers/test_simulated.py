@@ -73,6 +73,14 @@ def test_the_answer_quotes_the_facts_nearest_to_the_question_and_cites_them():
     assert "weather" not in text
 
 
+def test_of_a_question_it_reads_as_much_as_a_message_may_hold():
+    longest = "late report " * 4000
+    texts = [
+        text_of(ModelRequest("sim", (ChatMessage("user", longest[:length] + "Lunch?"),))) for length in (32_000, 48_000)
+    ]
+    assert texts[0] == texts[1] != text_of(ModelRequest("sim", (ChatMessage("user", longest[:31_000] + "Lunch?"),)))
+
+
 def test_without_documents_it_says_so_and_cites_nothing():
     text = text_of(ModelRequest("sim", (ChatMessage("user", "Hello"),)))
     assert text.startswith("No document was found")
