@@ -1,4 +1,4 @@
-"""What a process costs: CPU and memory of it and its children, from the kernel's own accounting."""
+"""What a process costs, by the kernel's own accounting, and how variants are compared: in interleaved rounds, by ratios."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from statistics import median
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 PAGE = os.sysconf("SC_PAGESIZE")
+
+Numbers = dict[str, float]
 
 
 def _tree(pid: int) -> list[int]:
@@ -24,10 +31,8 @@ def _tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process tree so far, in seconds, thread by thread, to the nanosecond."""
-    return sum(
-        int(stat.read_text().split()[0]) / 1e9 for one in _tree(pid) for stat in Path(f"/proc/{one}/task").glob("*/schedstat")
-    )
+    """CPU time of a process tree so far, in seconds, to the nanosecond: the clock of each of its processes."""
+    return sum(time.clock_gettime((~one << 3) | 2) for one in _tree(pid))  # clock_getcpuclockid(3), as Linux has it
 
 
 def resident_bytes(pid: int) -> int:
@@ -43,15 +48,18 @@ def free_port() -> int:
 
 
 class Server:
-    """One of servers.py, running."""
+    """A program that is measured, running: `python -m tests.benchmarks.servers NAME PORT …`, or another module."""
 
-    def __init__(self, name: str, *arguments: str) -> None:
+    def __init__(self, name: str, *arguments: str, module: str = "tests.benchmarks.servers", python: str = "") -> None:
         self.port = free_port()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.servers", name, str(self.port), *arguments]
-        )
+        command = [python or sys.executable, "-m", module, name, str(self.port), *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{self.port}"
-        _until_open(self.port)
+        try:
+            _until_open(self.port, self.process)
+        except BaseException:
+            self.process.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -61,15 +69,73 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
-def _until_open(port: int, seconds: float = 60.0) -> None:
+def _until_open(port: int, process: subprocess.Popen, seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"it has ended: {process.args}")
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
     raise TimeoutError(f"nobody listens on {port}")
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number that was measured several times."""
+
+    median: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        digits = 2 if self.median < 10 else 1 if self.median < 100 else 0
+        return f"{self.median:.{digits}f} ({self.least:.{digits}f}–{self.most:.{digits}f})"
+
+    def plain(self) -> Numbers:
+        return {"median": self.median, "min": self.least, "max": self.most}
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """The median of `values`, and their range."""
+    given = sorted(values)
+    return Spread(median(given), given[0], given[-1])
+
+
+Rounds = list[dict[str, Numbers]]
+
+
+def interleaved(variants: Mapping[str, Callable[[], Numbers]], rounds: int) -> Rounds:
+    """Measure every variant once for warming up, then all of them in turn, `rounds` times.
+
+    What changes on the machine meanwhile meets them all alike; every other round goes backwards.
+    """
+    for measure in variants.values():
+        measure()
+    found: Rounds = []
+    for number in range(rounds):
+        order = list(variants)[:: -1 if number % 2 else 1]
+        found.append({name: variants[name]() for name in order})
+    return found
+
+
+def values(found: Rounds, name: str, column: str) -> Spread:
+    """A column of a variant."""
+    return spread(one[name][column] for one in found)
+
+
+def ratios(found: Rounds, name: str, against: str, column: str) -> Spread:
+    """A column of a variant as a multiple of another variant's, each round by itself."""
+    return spread(one[name][column] / one[against][column] for one in found)

@@ -10,42 +10,18 @@ from dataclasses import replace
 from itertools import count
 from random import Random
 
-from opentelemetry.trace import NoOpTracerProvider
-
 from service.api.chat import SseDoor
 from service.api.turn_response import TurnResponse
-from service.chat.parts import Chosen, Gates, Habits, Parts
-from service.chat.turn import Budgets
-from service.ports import Finish, ModelRequest, Principal, Scope, Text
+from service.chat.parts import Gates, Parts
+from service.ports import Begun, Finish, Principal, Scope, Text
+from service.providers.rows import ProviderRow
+from service.routing import Routes
 from service.runtime.gate import Gate
 from service.runtime.world import World
-from service.settings_groups import BudgetSettings
-from service.translate import budgets_of
-from telemetry.observe import Observer
+from tests.benchmarks.silent import Silent
+from tests.flow.house import House
 
 RHYTHMS = {"turn": 1, "four": 4, "burst": 10**9}  # tokens between two turns of the loop
-
-
-class Silent(Observer):
-    """Telemetry off."""
-
-    def __init__(self):
-        super().__init__(NoOpTracerProvider(), None, None)
-
-    def inc(self, metric, *labels, by=1.0):
-        pass
-
-    def add(self, metric, amount, *labels):
-        pass
-
-    def set(self, metric, value, *labels):
-        pass
-
-    def record(self, metric, value, *labels, span=None):
-        pass
-
-    def log(self, event, **fields):
-        pass
 
 
 class Rhythmic:
@@ -73,8 +49,8 @@ class _Nothing:
     async def history(self, tenant, user, session_id, limit):
         return ()
 
-    async def begin_turn(self, turn):
-        pass
+    async def begin_turn(self, turn, on_commit):
+        on_commit(Begun(turn.message_id, turn.user_message_id, turn.session_id))
 
     async def end_turn(self, ending, on_commit=None):
         if on_commit is not None:
@@ -84,9 +60,6 @@ class _Nothing:
     async def scope(self, principal, action="chat"):
         return Scope(principal.tenant, frozenset())
 
-    def may_read(self, principal, document):
-        return True
-
 
 class _Door(SseDoor):
     def parse(self, body):
@@ -95,38 +68,32 @@ class _Door(SseDoor):
 
 def path_application(rhythm: str, tokens: int):
     """An ASGI application that is nothing but the path."""
-    numbers = count()
-    observer = Silent()
-    world = World(now=lambda: 0.0, new_id=lambda prefix: f"{prefix}_{next(numbers)}", random=Random(0))
-    gate = Gate("requests", 100_000, queue=0, observer=observer)
-    chosen = Chosen("m", "m", "p", Rhythmic(tokens, RHYTHMS[rhythm]), gate)
-    who = Principal("t", "u", frozenset(), "k")
-    nothing = _Nothing()
-
-    class Models:
-        def choose(self, model_id):
-            return chosen
-
-    async def authenticate(header, address):
-        return who
-
-    def assemble(*_args):
-        return ModelRequest("m", ())
-
     parts: list[Parts] = []
 
     async def application(scope, receive, send):
         if not parts:
-            budgets: Budgets = budgets_of(BudgetSettings())
-            parts.append(
-                Parts(
-                    world=world, observer=observer, authenticate=authenticate, policy=nothing, store=nothing,
-                    retriever=nothing, reranker=nothing, models=Models(), gates=Gates(gate, gate, gate),
-                    habits=Habits(), budgets=budgets, instance_id="i", assemble=assemble, admit=lambda turn: None,
-                )  # fmt: skip
-            )
+            parts.append(_parts(Rhythmic(tokens, RHYTHMS[rhythm])))
         await TurnResponse(parts[0], _Door)(scope, receive, send)
 
     return application
 
 
+def _parts(model: Rhythmic) -> Parts:
+    """The parts that the tests of the flow use, with nothing in them but what every token passes."""
+    numbers, observer, nothing = count(), Silent(), _Nothing()
+    world = World(now=lambda: 0.0, new_id=lambda prefix: f"{prefix}_{next(numbers)}", random=Random(0))
+    gate = Gate("requests", 100_000, queue=0, observer=observer)
+    routes = Routes((ProviderRow("p", "simulated", ("m",)),), "m", world, {"p": gate}, observer)
+    routes.add("p", model)
+    who = Principal("t", "u", frozenset(), "k")
+
+    async def authenticate(header, address):
+        return who
+
+    async def admit(turn, chosen):
+        pass
+
+    return replace(
+        House().parts, world=world, observer=observer, authenticate=authenticate, admit=admit, policy=nothing,
+        store=nothing, models=routes, gates=Gates(gate, gate, gate),
+    )  # fmt: skip

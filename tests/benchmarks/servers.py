@@ -1,8 +1,9 @@
 """The programs that are measured, each a process of its own: `python -m tests.benchmarks.servers NAME PORT`.
 
-References: `raw` (an ASGI application that sends one encoded event per send), `relay` (a bare FastAPI and aiohttp
-relay), `upstream` (a fast fake provider). Ours: `path-…` (the streaming path alone: flow, queue, deadlines, typed events,
-coalescing; telemetry off, no retrieval, nothing persisted).
+References: `raw-turn` (an ASGI application that sends one encoded event per send and lets the loop turn after each, as
+whoever waits for a token does; `raw-burst` does not, and uvloop joins what it sends into one write), `relay` (a bare
+FastAPI and aiohttp relay), `upstream` (a fast fake provider), `collector` (takes OTLP and throws it away). Ours: `path-…`
+(the streaming path alone), `service` (the whole product, as `forebay serve` runs it).
 """
 
 from __future__ import annotations
@@ -11,19 +12,26 @@ import asyncio
 import gc
 import sys
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import aiohttp
 import msgspec
 import uvicorn
+import uvloop
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from tests.benchmarks.path import path_application
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TOKEN = "token "
 UPSTREAM_TOKENS = 100
 
 
-def raw_application(events: int):
+def raw_application(events: int, *, turns: bool):
     """ASGI at its barest: one encoded event per send."""
     event = b'id: 1\nevent: token_delta\ndata: {"text":"%b"}\n\n' % TOKEN.encode()
 
@@ -34,6 +42,8 @@ def raw_application(events: int):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         for _ in range(events):
             await send({"type": "http.response.body", "body": event, "more_body": True})
+            if turns:
+                await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     return application
@@ -85,7 +95,7 @@ class Upstream(asyncio.Protocol):
         head, found, rest = self._waiting.partition(b"\r\n\r\n")
         if not found:
             return
-        length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        length = _length(head)
         if len(rest) >= length:
             self._waiting = rest[length:]
             self._sending = asyncio.ensure_future(self._answer())
@@ -105,6 +115,30 @@ class Upstream(asyncio.Protocol):
             self._sending.cancel()
 
 
+class Collector(asyncio.Protocol):
+    """Takes every batch of spans, and thanks for it."""
+
+    def connection_made(self, transport):
+        self._transport = transport
+        self._left = 0
+        self._head = b""
+
+    def data_received(self, data):
+        if not self._left:
+            head, found, data = (self._head + data).partition(b"\r\n\r\n")
+            self._head = b"" if found else head
+            if not found:
+                return
+            self._left = _length(head)
+        self._left -= len(data)
+        if self._left == 0:
+            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+
+def _length(head: bytes) -> int:
+    return next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+
+
 def _chunked(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
@@ -114,20 +148,21 @@ def _serve(application, port: int, lifespan: str = "off") -> None:
     uvicorn.run(application, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan=lifespan)
 
 
-async def _upstream(port: int, at_once: int) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: Upstream(at_once=at_once), "127.0.0.1", port)
+async def _listen(port: int, protocol: Callable[[], asyncio.Protocol]) -> None:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", port)
     await server.serve_forever()
 
 
 def main(name: str, port: int, argument: str = "") -> None:
     """Run one of them until it is killed."""
-    if name == "raw":
-        _serve(raw_application(int(argument)), port)
+    if name in ("raw-turn", "raw-burst"):
+        _serve(raw_application(int(argument), turns=name == "raw-turn"), port)
     elif name == "relay":
         _serve(relay_application(argument), port)
     elif name == "upstream":
-        uvicorn_loop = __import__("uvloop")
-        uvicorn_loop.run(_upstream(port, int(argument or 1)))
+        uvloop.run(_listen(port, partial(Upstream, at_once=int(argument or 1))))
+    elif name == "collector":
+        uvloop.run(_listen(port, Collector))
     elif name.startswith("path-"):
         _serve(path_application(name.removeprefix("path-"), int(argument)), port)
     else:

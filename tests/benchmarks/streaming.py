@@ -1,51 +1,53 @@
-"""The streaming path against raw ASGI: throughput and CPU for each event, in interleaved rounds.
+"""The streaming path against raw ASGI: throughput and CPU for each event.
 
-`python -m tests.benchmarks.streaming [ROUNDS]` measures what the path costs that every token takes: flow, queue,
-deadlines, typed events, coalescing; telemetry off, no retrieval, nothing persisted.
+What the path costs that every token takes: flow, queue, deadlines, typed events, coalescing; telemetry off, no
+retrieval, nothing persisted. `turn`: one token in each turn of the loop; `four`: four; `burst`: all at once.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from contextlib import ExitStack
-from statistics import median
+from functools import partial
 
 from tests.benchmarks.load import load
-from tests.benchmarks.measure import Server, cpu_seconds
+from tests.benchmarks.measure import Numbers, Server, cpu_seconds, interleaved, ratios, values
+from tests.benchmarks.results import Result, Row
 
 EVENTS = 200
 STREAMS = 300
 CONCURRENCY = 16
 BODY = b'{"session_id":"s","message":"hello"}'
+RHYTHMS = ("turn", "four", "burst")
+GOALS = {
+    ("turn", "throughput"): "≥ 0.45 (aim 0.60)",
+    ("turn", "CPU per event"): "≤ 2.2 (aim 1.7)",
+    ("four", "throughput"): "≥ 0.60",
+    ("four", "CPU per event"): "≤ 1.7",
+    ("burst", "throughput"): "≥ 1.3",
+}
 
 
-def once(server: Server) -> tuple[float, float]:
-    """Return events a second and microseconds of the server's CPU for each event."""
+def once(server: Server) -> Numbers:
+    """Events a second, and microseconds of the server's CPU for each event."""
     before = cpu_seconds(server.pid)
     seen = load(f"{server.url}/chat/stream", BODY, concurrency=CONCURRENCY, total=STREAMS)
     assert seen["completed"] == STREAMS, seen
-    return seen["events"] / seen["elapsed"], (cpu_seconds(server.pid) - before) * 1e6 / seen["events"]
+    return {
+        "throughput": seen["events"] / seen["elapsed"],
+        "CPU per event": (cpu_seconds(server.pid) - before) * 1e6 / seen["events"],
+    }
 
 
-def main(rounds: int = 7) -> None:
-    """Print a table of medians of ratios with their spread, and the same as JSON."""
-    names = ["raw", "path-turn", "path-four", "path-burst"]
+def run(rounds: int = 7) -> Result:
+    """Measure it."""
+    names = ["raw-turn", "raw-burst", *(f"path-{rhythm}" for rhythm in RHYTHMS)]
     with ExitStack() as stack:
         servers = {name: stack.enter_context(Server(name, str(EVENTS))) for name in names}
-        for server in servers.values():
-            once(server)
-        found = [{name: once(server) for name, server in servers.items()} for _ in range(rounds)]
-    table = {}
-    for name in names:
-        for column, which in (("throughput", 0), ("cpu_per_event", 1)):
-            ratios = sorted(one[name][which] / one["raw"][which] for one in found)
-            table[f"{name} {column}"] = {"median": median(ratios), "min": ratios[0], "max": ratios[-1]}
-    print(f"{'against raw ASGI':28}{'median':>8}{'min':>8}{'max':>8}   ({rounds} rounds of {STREAMS} × {EVENTS} events)")
-    for row, ratio in table.items():
-        print(f"{row:28}{ratio['median']:8.2f}{ratio['min']:8.2f}{ratio['max']:8.2f}")
-    print(json.dumps({"raw_cpu_us_per_event": median(one["raw"][1] for one in found), "ratios": table}))
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+        found = interleaved({name: partial(once, server) for name, server in servers.items()}, rounds)
+    rows = [Row("raw ASGI: µs of CPU per event", values(found, "raw-turn", "CPU per event"))]
+    rows += [
+        Row(f"{rhythm}: {column}, of raw ASGI's", ratios(found, f"path-{rhythm}", "raw-turn", column), goal)
+        for (rhythm, column), goal in GOALS.items()
+    ]
+    about = f"{rounds} rounds of {STREAMS} streams of {EVENTS} events, {CONCURRENCY} at once"
+    return Result("The streaming path against raw ASGI", __doc__, about, rows)

@@ -1,0 +1,57 @@
+"""What full telemetry costs: the same streams of 200 tokens with everything observed, and with nothing.
+
+Metrics, logs and traces, exported over OTLP, against a service whose observer does nothing; the sample ratio 1.0 and 0.1.
+`turn`: a whole chat turn on the embedded default (policy, SQLite, BM25, rerank, persist); `relay`: the model alone,
+behind `/v1`. The model says a token every two milliseconds, so that each is written by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from functools import partial
+
+from tests.benchmarks.load import load
+from tests.benchmarks.measure import Numbers, Server, cpu_seconds, interleaved, ratios, values
+from tests.benchmarks.results import Result, Row
+from tests.benchmarks.service import HEADERS, SIMULATED, WIDE, Forebay
+
+TOKENS = 200
+STREAMS = 160
+CONCURRENCY = 32
+MODEL = f"sim:ttft_ms=1,interval_ms=2,tokens={TOKENS}"
+TURN = ("/chat/stream", {"session_id": "s", "message": "What is case C-1042 about?", "model": MODEL})
+RELAY = (
+    "/v1/chat/completions",
+    {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "What is case C-1042 about?"}]},
+)
+GOALS = {"1.0": "≤ 1.15 (aim 1.10)", "0.1": "≤ 1.05 (aim 1.03)"}
+
+
+def once(server: Server, kind: tuple[str, dict]) -> Numbers:
+    """Milliseconds of the server's CPU for each stream."""
+    path, body = kind
+    before = cpu_seconds(server.pid)
+    seen = load(server.url + path, json.dumps(body).encode(), headers=HEADERS, concurrency=CONCURRENCY, total=STREAMS)
+    assert seen["completed"] == STREAMS, seen
+    return {"CPU": (cpu_seconds(server.pid) - before) * 1e3 / STREAMS}
+
+
+def run(rounds: int = 7) -> Result:
+    """Measure it."""
+    rows = []
+    with ExitStack() as stack:
+        collector = stack.enter_context(Server("collector"))
+        servers = {"off": stack.enter_context(Forebay(WIDE + SIMULATED, telemetry="off"))}
+        for ratio in GOALS:
+            traced = f'[telemetry]\notlp_endpoint = "{collector.url}"\nsample_ratio = {ratio}\n'
+            servers[ratio] = stack.enter_context(Forebay(traced + WIDE + SIMULATED))
+        for name, kind in (("turn", TURN), ("relay", RELAY)):
+            found = interleaved({which: partial(once, server, kind) for which, server in servers.items()}, rounds)
+            rows.append(Row(f"{name}: ms of CPU per stream, telemetry off", values(found, "off", "CPU")))
+            rows += [
+                Row(f"{name}: CPU with everything on, sampled {ratio}", ratios(found, ratio, "off", "CPU"), goal)
+                for ratio, goal in GOALS.items()
+            ]
+    about = f"{rounds} rounds of {STREAMS} streams of {TOKENS} tokens, {CONCURRENCY} at once"
+    return Result("Full telemetry against none", __doc__, about, rows)
