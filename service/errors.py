@@ -69,7 +69,7 @@ class ForebayError(Exception):
 
     code: ClassVar[Code] = Code.INTERNAL
     status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     title: ClassVar[str] = "Something went wrong on our side"
     reason: Reason | None = None
     phase: str | None = None  # the innermost phase that it ended, once it has
@@ -164,10 +164,11 @@ class PhaseTimeout(ForebayError):
 class ProviderFailure(ForebayError):
     """A model's provider failed. What it said stays here: only its status, code and request id go to the span.
 
-    `kind` is a value of `provider_requests_total{outcome}`: timeout, connect, 429, 4xx, 5xx, malformed.
+    `kind` is a value of `provider_requests_total{outcome}`: timeout, connect, 429, 4xx, 5xx, malformed. `retry_safe`
+    says whether we may ask again; the client may also where a stream was cut.
     """
 
-    code, status, title, retryable = Code.PROVIDER_ERROR, 502, "The model's provider failed", True
+    code, status, title = Code.PROVIDER_ERROR, 502, "The model's provider failed"
     reason = Reason.PROVIDER_UNAVAILABLE
 
     def __init__(
@@ -186,6 +187,7 @@ class ProviderFailure(ForebayError):
         self.provider_code = (provider_code or "")[:64]
         self.request_id = (request_id or "")[:128]
         self.retry_safe = retry_safe
+        self.retryable = retry_safe or kind == "malformed"
 
 
 class ProviderRateLimited(ProviderFailure):

@@ -10,12 +10,12 @@ from tests.flow.house import ROUTE, in_house
 from tests.flow.parts import Says
 
 PROVIDERS = [
-    ("sim:fail_at=0", "provider_error", "5xx", "model.first_token"),
-    ("sim:fail_at=4", "provider_error", "5xx", "model.tokens"),
-    ("sim:status=429", "provider_rate_limited", "429", "model.first_token"),
-    ("sim:status=400,fail_at=4", "provider_error", "4xx", "model.tokens"),
-    ("sim:garbage_at=4", "provider_error", "malformed", "model.tokens"),
-    ("sim:garbage_at=0", "provider_error", "malformed", "model.first_token"),
+    ("sim:fail_at=0", "provider_error", "5xx", "model.stream"),
+    ("sim:fail_at=4", "provider_error", "5xx", "model.stream"),
+    ("sim:status=429", "provider_rate_limited", "429", "model.stream"),
+    ("sim:status=400,fail_at=4", "provider_error", "4xx", "model.stream"),
+    ("sim:garbage_at=4", "provider_error", "malformed", "model.stream"),
+    ("sim:garbage_at=0", "provider_error", "malformed", "model.stream"),
 ]
 
 
@@ -24,7 +24,7 @@ def test_a_provider_s_failure_ends_the_stream_with_one_error_that_says_where(mod
     async def scenario(house):
         client = await house.chat(model=model)
         error = client.event("error")
-        assert (error["code"], error["phase"], error["retryable"]) == (code, where, True)
+        assert (error["code"], error["phase"], error["retryable"]) == (code, where, kind != "4xx")
         assert error["trace_id"] == house.recorder.span("POST /chat/stream")["trace_id"]
         assert len(error["message"]) < 60
         assert client.status == 200
@@ -57,7 +57,7 @@ def test_what_the_provider_said_stays_with_its_span_as_status_code_and_id():
 
 
 ANSWERS = [
-    ("cut", (Text("Half a"),), "provider_error", "model.tokens"),
+    ("cut", (Text("Half a"),), "provider_error", "model.stream"),
     ("empty", (Finish("stop"), Usage(10, 0)), "invalid_answer", "finalize"),
     ("blank", (Text(" \n"), Finish("stop")), "invalid_answer", "finalize"),
     ("filtered", (Text("I should not"), Finish("content_filter")), "content_filtered", "finalize"),
