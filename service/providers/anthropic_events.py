@@ -11,7 +11,7 @@ import msgspec
 
 from service.errors import ProviderFailure
 from service.ports import Delta, Finish, Text, ToolCallDelta, Usage
-from service.providers.failures import from_status, malformed
+from service.providers.failures import counted, from_status, malformed
 from service.providers.openai_chunks import Reason
 
 
@@ -139,10 +139,10 @@ class EventReader:
         if usage is None:
             return
         if usage.input_tokens is not None:
-            cached = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
-            self._prompt = usage.input_tokens + cached
+            parts = (usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens)
+            self._prompt = sum(map(counted, parts))
         if usage.output_tokens is not None:
-            self._generated = usage.output_tokens
+            self._generated = counted(usage.output_tokens)
 
     def _failure(self, error: _Error) -> ProviderFailure:
         return from_status(_STATUS.get(error.type, _API_ERROR), code=error.type, request_id=self.request_id)

@@ -1,5 +1,7 @@
 """What a provider answered, as one of our errors: its status, code and request id are kept, its words never.
 
+Its counts of tokens pass through here too: they are somebody else's word as well.
+
 Called by every provider, the simulated one too, so that one status means one thing whoever sent it.
 """
 
@@ -15,6 +17,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.:/-]")
 _TOO_MANY, _SERVER_ERROR = 429, 500
 _WORTH_ANOTHER_TRY = frozenset({408, 409, 429})
 _LONGEST_WAIT = 3_600.0
+_MOST_TOKENS = 10**8  # of one call: a hundred times the largest context there is
 
 
 def from_status(
@@ -53,6 +56,11 @@ def malformed(request_id: str | None = None) -> ProviderFailure:
 def safe(value: object) -> str:
     """Return `value` as a word that may stand in a span: codes and ids, never sentences."""
     return _UNSAFE.sub("_", str(value))[:128] if value is not None else ""
+
+
+def counted(tokens: int | None) -> int:
+    """Return a provider's count of tokens, 0 (not told) for one that cannot be: counters and quotas only go up."""
+    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else 0
 
 
 def retry_after(header: str | None, now: float) -> float | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from service.errors import ProviderFailure
 from service.ports import Delta, Finish, Text, ToolCallDelta, Usage
-from service.providers.failures import from_status, malformed
+from service.providers.failures import counted, from_status, malformed
 
 
 class _Function(msgspec.Struct):
@@ -39,8 +39,8 @@ class _Choice(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 class _Error(msgspec.Struct):
@@ -105,7 +105,7 @@ class ChunkReader:
     def rest(self) -> Iterator[Delta]:
         """Yield what is only known at the end: the last count of tokens that was sent, if any was."""
         if self._usage is not None:
-            yield Usage(self._usage.prompt_tokens, self._usage.completion_tokens)
+            yield Usage(counted(self._usage.prompt_tokens), counted(self._usage.completion_tokens))
 
     def _choice(self, choice: _Choice) -> Iterator[Delta]:
         if (delta := choice.delta) is not None:

@@ -123,6 +123,22 @@ def test_anthropics_tool_calls_are_numbered_and_its_cached_tokens_counted():
     assert seen[-2:] == [Finish("tool_calls"), Usage(130, 89)]
 
 
+@pytest.mark.parametrize("told", [-5, 10**9, 10**30, None])
+def test_a_count_of_tokens_that_cannot_be_counts_as_not_told(told: int | None):
+    count = json.dumps(told).encode()
+    seen, failure, _ = openai(
+        Answer(
+            b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+            b'data: {"choices":[],"usage":{"prompt_tokens":%b,"completion_tokens":7}}\n\ndata: [DONE]\n\n' % count
+        )
+    )
+    assert (failure, seen[-1]) == (None, Usage(0, 7))
+    body = recorded("anthropic_text.sse").replace(b'"input_tokens": 25', b'"input_tokens": %b' % count)
+    assert body != recorded("anthropic_text.sse")
+    seen, failure, _ = anthropic(Answer(body))
+    assert (failure, seen[-1]) == (None, Usage(0, 15))
+
+
 def test_anthropics_refusal_is_a_content_filter():
     seen, _, _ = anthropic(Answer(recorded("anthropic_refusal.sse")))
     assert Finish("content_filter") in seen
