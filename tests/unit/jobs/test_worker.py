@@ -123,7 +123,7 @@ def test_a_cancellation_stops_what_is_awaited_within_a_second():
 
 def test_a_failure_that_may_pass_is_tried_again_and_one_that_may_not_ends_the_job():
     async def scenario(yard):
-        failures = [ProviderFailure("5xx"), ProviderFailure("5xx"), None]
+        failures = [ProviderFailure("5xx", retry_safe=True), ProviderFailure("5xx", retry_safe=True), None]
 
         async def flaky(use, given):
             if error := failures.pop(0):
