@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from service.chat.plan import phase_of
 from service.errors import Cause, PhaseTimeout
 from telemetry import catalogue as rows
 from telemetry.catalogue import Attr
@@ -44,11 +45,11 @@ class Account:
         outcome = outcome_of(turn)
         turn.observer.add(rows.REQUESTS_IN_FLIGHT, -1, turn.route)
         turn.observer.inc(rows.REQUESTS_TOTAL, turn.route, outcome)
+        self._describe(turn, outcome)  # first: the line is what is read when the rest is in doubt
         self._count_ending(turn, outcome)
-        self._count_stream(turn, outcome)
         self._count_tenant(turn, outcome)
+        self._count_stream(turn, outcome)
         _count_tokens(turn, outcome)
-        self._describe(turn, outcome)
 
     def _count_ending(self, turn: Turn, outcome: str) -> None:
         """Refused, cancelled, left, ended by an error event."""
@@ -187,8 +188,8 @@ def _cause(turn: Turn, outcome: str) -> str | None:
 
 def _decided_by(turn: Turn) -> str:
     if turn.cause is not None and not turn.committed:
-        return turn.caused_in
-    return (turn.error and turn.error.phase) or turn.where
+        return phase_of(turn.caused_in)
+    return phase_of((turn.error and turn.error.phase) or turn.where)
 
 
 def _missed(turn: Turn) -> str | None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from service.errors import ShuttingDown
+from service.errors import Overloaded, PhaseTimeout, Reason, ShuttingDown
 from service.providers.prompt import estimate_tokens
+from service.runtime.admission import ADMISSION
 from service.runtime.quota import OverLimit
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class Admittance:
             ShuttingDown: this process drains.
             RateLimited: a rate or quota is used up, or the tenant's own line is full or too long.
             Overloaded: the queue is full, or the first token could not come in the time that is left.
+            PhaseTimeout: it could not come in the time that the client leaves, which is less than ours.
         """
+        turn.where = ADMISSION.name
         if self.draining:
             raise ShuttingDown(retry_after=1.0)
         assert turn.principal is not None  # noqa: S101  (types: the flow authenticated before)
@@ -77,6 +80,7 @@ class Admittance:
             ShuttingDown: this process drains.
             RateLimited: a rate or quota is used up.
         """
+        turn.where = ADMISSION.name
         if self.draining:
             raise ShuttingDown(retry_after=1.0)
         assert turn.principal is not None  # noqa: S101  (types: it was authenticated before)
@@ -90,10 +94,19 @@ class Admittance:
 
     def _expect_places(self, turn: Turn, chosen: Chosen, tenant: str) -> None:
         """Refuse a turn whose queue is full, or whose waits and first token take longer than what is left."""
+        try:
+            self._expect_within(turn.left(), turn, chosen, tenant)
+        except Overloaded as refusal:
+            if turn.total.limit != "client" or refusal.reason is not Reason.DEADLINE:
+                raise
+            self._expect_within(inf, turn, chosen, tenant)  # would nobody have been in time?
+            raise PhaseTimeout(ADMISSION.name, "client") from None
+
+    def _expect_within(self, left: float, turn: Turn, chosen: Chosen, tenant: str) -> None:
         if turn.answered is not None:  # it is only told again
-            self.requests.check(tenant, min(self.patience, turn.left()))
+            self.requests.check(tenant, min(self.patience, left))
             return
-        left = turn.left() - chosen.gate.expected_sample()
+        left -= chosen.gate.expected_sample()
         self.requests.check(tenant, min(self.patience, left))
         left -= self.requests.expected_wait(tenant)
         chosen.gate.check(tenant, min(self.inner_patience, left))

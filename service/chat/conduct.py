@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from service.chat.account import Account
 from service.chat.events import Error, JobAccepted
 from service.chat.flow import answer, completed
-from service.chat.plan import SETTLE
+from service.chat.plan import SETTLE, phase_of
 from service.chat.steps import state_persist, stream_emit
 from service.chat.turn import Turn
 from service.errors import Cancelled, Cause, ForebayError, Internal, PhaseTimeout, ShuttingDown
@@ -158,7 +158,7 @@ def _last_words(turn: Turn, error: ForebayError) -> Error:
     return Error(
         code=error.code,
         message=error.detail,
-        phase=error.phase or turn.where,
+        phase=phase_of(error.phase or turn.where),
         retryable=error.retryable,
         trace_id=turn.span.trace_id,
     )

@@ -26,7 +26,14 @@ STREAM_EMIT = Phase("stream.emit", own_clock=True, aside=True)  # drop the reade
 # Inner limits of model.stream, and where in it a turn is: a disconnect is counted under FIRST_TOKEN or TOKENS.
 FIRST_TOKEN, TOKEN_GAP, TOKENS = "model.first_token", "model.gap", "model.tokens"
 
+_PARTS_OF_MODEL = frozenset({FIRST_TOKEN, TOKEN_GAP, TOKENS, MODEL_STREAM.whole})
+
 PLAN = (
     INPUT_VALIDATION, POLICY_CHECK, CONTEXT_LOAD, ADMISSION, RETRIEVAL_QUERY, RERANK, MODEL_STREAM, TOOL_CALL, FINALIZE,
     STATE_PERSIST, STREAM_EMIT,
 )  # fmt: skip
+
+
+def phase_of(where: str) -> str:
+    """Return the phase that `where` is, or is a part of: two metrics alone tell the parts of model.stream apart."""
+    return MODEL_STREAM.name if where in _PARTS_OF_MODEL else where

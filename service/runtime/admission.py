@@ -33,6 +33,8 @@ async def place(
 ) -> AsyncIterator[Place]:
     """Hold a place of `gate` while the block runs; raise Overloaded or RateLimited when there is none in time.
 
+    Or PhaseTimeout, when it is the client's own limit that ends the wait.
+
     Args:
         work: the request that needs it.
         gate: the resource.
@@ -64,6 +66,8 @@ async def _wait(work: Work, gate: Gate, tenant: str, patience: float | None) -> 
                 tenant, asyncio.current_task()
             )
     except PhaseTimeout as timeout:
+        if timeout.limit == "client":
+            raise  # a client that waits for less is not told that there is no place
         raise _refusal(gate, tenant, timeout.phase) from timeout
 
 

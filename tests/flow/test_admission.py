@@ -140,9 +140,23 @@ def test_who_could_not_have_its_first_token_in_time_is_refused_at_once():
         before = asyncio.get_running_loop().time()
         hurried = await house.chat(model=SHORT, headers={"x-request-timeout-ms": "1500"})
         assert asyncio.get_running_loop().time() - before < 0.01
-        assert (hurried.status, refusals(house, "deadline")) == (503, 1)
+        assert (hurried.status, hurried.problem["code"]) == (504, "timeout"), "it is the client who cannot wait"
+        assert (refusals(house, "timeout"), refusals(house, "deadline")) == (1, 0)
         patient = await house.chat(model=SHORT, headers={"x-request-timeout-ms": "2500"})
         assert patient.types[-1] == "message_completed"
+
+    in_house(scenario)
+
+
+def test_a_client_that_cannot_wait_is_no_excuse_for_a_line_that_is_too_long():
+    async def scenario(house):
+        house.gates["model"].set_limit(1)
+        await house.chat(model="sim:tokens=80,interval_ms=100")  # eight seconds
+        running = house.connect(house.client(model="sim:tokens=80,interval_ms=100"))
+        await house.until(lambda: house.model.open)
+        refused = await house.chat(model=SHORT, headers={"x-request-timeout-ms": "1500"})
+        assert (refused.status, refusals(house, "deadline")) == (503, 1)
+        await running
 
     in_house(scenario)
 
@@ -151,7 +165,7 @@ def test_what_was_learnt_of_a_slow_model_is_forgotten_when_nobody_has_asked_it_f
     async def scenario(house):
         await house.chat(model="sim:ttft_ms=2000,tokens=2")
         hurried = {"x-request-timeout-ms": "1500"}
-        assert (await house.chat(model=SHORT, headers=hurried)).status == 503
+        assert (await house.chat(model=SHORT, headers=hurried)).status == 504
         await asyncio.sleep(30)
         assert (await house.chat(model=SHORT, headers=hurried)).status == 200
 

@@ -143,10 +143,10 @@ def test_a_message_that_another_process_interrupted_is_not_completed():
 # --- refusals ---------------------------------------------------------------------------------------------------
 
 REFUSALS = [
-    ({"key": "Bearer nobody"}, 401, "unauthenticated", "unauthenticated", "input.validation"),
+    ({"key": "Bearer nobody"}, 401, "unauthenticated", "unauthenticated", "admission"),
     ({"key": "Bearer nil"}, 403, "forbidden", "forbidden", "policy.check"),
-    ({"model": "gpt"}, 404, "not_found", "not_found", "input.validation"),
-    ({"model": "sim:wings=2"}, 422, "invalid_request", "invalid", "input.validation"),
+    ({"model": "gpt"}, 404, "not_found", "not_found", "admission"),
+    ({"model": "sim:wings=2"}, 422, "invalid_request", "invalid", "admission"),
     ({"body": b"{"}, 400, "invalid_request", "invalid", "input.validation"),
 ]
 
