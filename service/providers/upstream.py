@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -58,7 +59,23 @@ class Refused(Exception):
 
 
 class _ConnectionWasDead(Exception):
-    """There was a connection, and nothing came back on it."""
+    """A connection that was kept from an earlier request, and nothing came back on it."""
+
+
+class _Sending:
+    """One request on its way; aiohttp's tracing tells whether its connection was a kept one."""
+
+    on_kept = False
+
+
+async def _note_kept(_session: object, context: SimpleNamespace, _told: object) -> None:
+    context.trace_request_ctx.on_kept = True
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(_note_kept)
+    return config
 
 
 class Answer:
@@ -117,6 +134,7 @@ class Upstream:
             timeout=aiohttp.ClientTimeout(total=_BACKSTOP_SECONDS, sock_connect=_CONNECT_SECONDS),
             trust_env=not _is_loopback(base_url),  # a proxy is never asked for this machine itself
             cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[_tracing()],
         )
 
     async def close(self) -> None:
@@ -145,7 +163,8 @@ class Upstream:
         """Send the request; again on another connection if a kept one turns out to be dead.
 
         Some servers (llama.cpp) close a connection after a stream without saying so. Nothing was answered yet, and
-        asking a model has no side effect.
+        asking a model has no side effect. A new connection that dies is a server that fails: the caller's retries,
+        which are counted and bounded, are for that.
         """
         with suppress(_ConnectionWasDead):
             return await self._send_once(path, body)
@@ -155,9 +174,11 @@ class Upstream:
             raise ProviderFailure("connect", retry_safe=True) from None
 
     async def _send_once(self, path: str, body: bytes) -> aiohttp.ClientResponse:
-        headers = {**_ASKED, **self._headers(), **self._key}
+        headers, sending = {**_ASKED, **self._headers(), **self._key}, _Sending()
         try:
-            return await self._session.post(self._base + path, data=body, headers=headers, allow_redirects=False)
+            return await self._session.post(
+                self._base + path, data=body, headers=headers, allow_redirects=False, trace_request_ctx=sending
+            )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise ProviderFailure("connect", retry_safe=True) from None
         except TimeoutError:
@@ -165,7 +186,9 @@ class Upstream:
         except aiohttp.ClientResponseError:
             raise malformed() from None
         except (aiohttp.ClientError, OSError):
-            raise _ConnectionWasDead from None
+            if sending.on_kept:
+                raise _ConnectionWasDead from None
+            raise ProviderFailure("connect", retry_safe=True) from None
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> Refused:
         body = b""

@@ -285,6 +285,12 @@ def test_a_kept_connection_that_turns_out_to_be_dead_is_replaced():
     assert asyncio.run(scenario()) == 2
 
 
+def test_a_new_connection_that_dies_is_a_failure_and_is_not_tried_again_in_silence():
+    _, failure, server = openai(Answer(silent=True, then="cut"), Answer(recorded("openai_text.sse")))
+    assert (failure.kind, failure.retry_safe) == ("connect", True)
+    assert len(server.asked) == 1
+
+
 def sent(kind: str, request: ModelRequest, **row) -> Asked:
     name = "openai_text.sse" if kind == "openai_compatible" else "anthropic_text.sse"
     return ask(kind, Answer(recorded(name)), requests=(request,), **row)[2].asked[0]
