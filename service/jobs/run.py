@@ -33,6 +33,7 @@ Why = Literal["cancelled", "lost", "given_back", "timeout"]
 MOST_RECOVERIES = 10  # a job that its workers do not survive is given up
 NOTE_EVERY = 0.5  # seconds between two notes of progress
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before a step is tried again
+LONGEST_WAIT = 60.0  # seconds, if a limit asks for it
 STORE_PAUSE = 0.5  # seconds before a write is tried again, for as long as the lease lasts
 
 
@@ -109,11 +110,17 @@ class Run:
             try:
                 return await self._attempt(step, name, attempt, given, share)
             except ForebayError as error:
+                if self.giving_up and error.retryable:
+                    raise GivenUp from error
                 if not error.retryable or failures >= step.attempts:
                     raise
-                longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**failures)
-                await asyncio.sleep(self._random.uniform(FIRST_PAUSE, longest))
+                await asyncio.sleep(self._pause(failures, error.retry_after or 0.0))
         raise AssertionError  # pragma: no cover  (types: the loop has no end)
+
+    def _pause(self, failures: int, asked: float) -> float:
+        """Return the seconds until the next attempt: longer each time, drawn by lot, and not sooner than asked for."""
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**failures)
+        return max(self._random.uniform(FIRST_PAUSE, longest), min(asked, LONGEST_WAIT))
 
     async def _attempt(self, step: Step, name: str, attempt: int, given: Any, share: float) -> Any:
         attributes: dict[str, str | int] = {
