@@ -80,6 +80,21 @@ def test_a_killed_worker_leaves_its_counts_and_nothing_else(start, tmp_path):
     assert not (tmp_path / f"{one.process.pid}.lock").exists()
 
 
+def test_what_a_killed_worker_was_answering_is_counted_as_errored_once(start):
+    errored = ("forebay_requests_total", "errored", "/chat/stream")
+    in_flight = ("forebay_requests_in_flight", "/chat/stream")
+    one, two, three = start(), start(), start()
+    for worker in (one, two):
+        worker.do("count 3")
+        worker.do("flight 2")
+    assert three.shows(STARTED, errored, in_flight) == [6, 0, 4]
+    one.kill()
+    for _ in range(2):
+        assert three.shows(STARTED, errored, in_flight) == [6, 2, 2]
+    two.kill()
+    assert three.shows(STARTED, errored, in_flight) == [6, 4, 0]
+
+
 def test_totals_do_not_fall_while_workers_come_and_go(start, tmp_path):
     observer, total = start(), 0
     for _ in range(3):

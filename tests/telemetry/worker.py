@@ -1,6 +1,6 @@
 """A worker process for test_workers.py: takes orders on standard input, answers each with one line.
 
-`count N`, `gauge N`, `budget N` change its metrics; `render` answers with what /metrics would show, as JSON.
+`count N`, `gauge N`, `flight N`, `budget N` change its metrics; `render` answers with what /metrics shows, as JSON.
 """
 
 import io
@@ -11,6 +11,7 @@ from telemetry.catalogue import (
     CONCURRENCY_IN_USE,
     PHASE_BUDGET_SECONDS,
     PHASE_DURATION_SECONDS,
+    REQUESTS_IN_FLIGHT,
     REQUESTS_STARTED_TOTAL,
 )
 from telemetry.setup import Options, Telemetry
@@ -28,6 +29,8 @@ def main():
             observer.record(PHASE_DURATION_SECONDS, float(number), "rerank")
         elif order == "gauge":
             observer.add(CONCURRENCY_IN_USE, float(number), "requests")
+        elif order == "flight":
+            observer.add(REQUESTS_IN_FLIGHT, float(number), "/chat/stream")
         elif order == "budget":
             observer.set(PHASE_BUDGET_SECONDS, float(number), "rerank")
         answer(telemetry.render()[0].decode() if order == "render" else "done")
