@@ -14,6 +14,7 @@ import struct
 from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -271,8 +272,17 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def _answer_refusal(self, status: HTTPStatus) -> None:
         method = self.parser.get_method().decode() if self.url else ""
-        path = self.url.partition(b"?")[0].decode("latin-1")
+        path = _path_of(self.url)
         trace_id = self._on_refused(method, path, status)
-        self.transport.write(refusal(status, trace_id, self.server_state.default_headers))
+        self.transport.write(refusal(status, path, trace_id, self.server_state.default_headers))
         self.transport.write_eof()
         self._watch(self._limits.linger_seconds)
+
+
+def _path_of(url: bytes) -> str:
+    """Return the path as the scope would have it: without the host of an absolute form, unquoted; "" if it is none."""
+    try:
+        path: bytes | None = httptools.parse_url(url).path
+    except httptools.HttpParserInvalidURLError:
+        return ""
+    return unquote((path or b"").decode("latin-1"))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 
 import pytest
 
+from service.api.openai_shapes import error_body
+from service.errors import TooLarge
 from service.server.limits import MIB, ServerLimits
 from tests.http.server.harness import (
     HEAD,
@@ -87,6 +90,18 @@ def test_a_body_declared_too_large_is_refused_before_it_is_sent(server):
         assert (response.status, problem(response)["code"]) == (413, "too_large")
         assert response.headers["connection"] == "close"
     assert server.noted("refused") == ("POST", "/echo", 413)
+
+
+@pytest.mark.parametrize(
+    "target", [b"/v1/chat/completions", b"http://test/v1/chat/completions?q", b"/v1/chat%2Fcompletions"]
+)
+def test_a_refusal_is_for_the_path_that_the_application_would_see_and_under_v1_in_the_shape_of_openai(server, target):
+    with server.connect(b"POST " + target + HEAD + b"Content-Length: %d\r\n\r\n" % (4 * MIB + 1)) as client:
+        response = answer(client)
+    assert (response.status, response.headers["content-type"]) == (413, "application/json")
+    assert json.loads(response.content) == error_body(TooLarge("The body is over its limit."))
+    assert response.headers["x-request-id"]
+    assert server.noted("refused") == ("POST", "/v1/chat/completions", 413)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
