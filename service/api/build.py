@@ -106,8 +106,8 @@ def build_api(
     app.state.page_settings = pages.PageSettings(options.version, options.docs, options.trace_url)
     for router in (*ROUTERS, *_pages(options)):
         app.include_router(router)
-    answer_errors(app, parts.observer, endpoints())
-    _put_on_edges(app, parts.observer, options)
+    answer_errors(app, endpoints())
+    _put_on_edges(app, parts, options)
     instrument(app, parts.observer, trusts=trusts)
     return app
 
@@ -118,7 +118,7 @@ def _pages(options: ApiOptions) -> list[Any]:
     return [*routers, pages.files] if routers else []
 
 
-def _put_on_edges(app: FastAPI, observer: Observer, options: ApiOptions) -> None:
+def _put_on_edges(app: FastAPI, parts: Parts, options: ApiOptions) -> None:
     """Put the layers around the routes, the innermost first."""
     if options.cors_origins:
         app.add_middleware(
@@ -130,9 +130,8 @@ def _put_on_edges(app: FastAPI, observer: Observer, options: ApiOptions) -> None
         )
     app.add_middleware(
         Doorman,
-        observer=observer,
-        on_refused=partial(count_refused, observer),
+        on_refused=partial(count_refused, parts.observer),
         hosts=options.hosts,
         ops_port=options.ops_port,
     )
-    app.add_middleware(Responses, observer=observer)
+    app.add_middleware(Responses, observer=parts.observer, chance=parts.world.random)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from service.auth import Keys
-    from telemetry.observe import Observer
     from telemetry.server import Trusts
 
 KEY_PATIENCE = 0.25  # seconds to find out whose key it is; the request waits for it
@@ -29,7 +28,6 @@ class Doorman:
 
     Args:
         app: what is behind the door.
-        observer: knows the trace id.
         on_refused: is told method and path of what a foreign Host asked for, to count it like any refusal.
         hosts: names that are ours, `*.` in front for all below one; none: any.
         ops_port: the port for operations alone; None: there is no such port.
@@ -39,12 +37,11 @@ class Doorman:
         self,
         app: ASGIApp,
         *,
-        observer: Observer,
         on_refused: Callable[[str, str], None],
         hosts: Sequence[str],
         ops_port: int | None,
     ) -> None:
-        self._app, self._observer, self._on_refused = app, observer, on_refused
+        self._app, self._on_refused = app, on_refused
         self._ops_port = ops_port
         self._names = frozenset(host.lower() for host in hosts if not host.startswith("*"))
         self._below = tuple(host[1:].lower() for host in hosts if host.startswith("*."))
@@ -56,8 +53,7 @@ class Doorman:
         if objection is None:
             await self._app(scope, receive, send)
         else:
-            response = answer(scope["path"], objection, self._observer.current().trace_id)
-            await response(scope, receive, send)
+            await answer(scope, objection)(scope, receive, send)
 
     def _objection(self, scope: Scope) -> ForebayError | None:
         is_ops = scope["path"] in OPS_PATHS

@@ -10,29 +10,32 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.api.openai_shapes import error_body
-from service.api.problem import problem
+from service.api.problem import NO_TRACE, problem
 from service.errors import ForebayError, Internal, InvalidRequest, NotFound
 from telemetry.catalogue import HTTP_RESPONSES_TOTAL, LOG_BUG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from random import Random
 
     from fastapi import FastAPI, Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from telemetry.observe import Observer
 
+_REQUEST_ID = "forebay.request_id"  # in the scope
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 
 
 class Responses:
     """Counts every response by route, method and status, and gives it the trace id as `X-Request-Id`. Pure ASGI.
 
-    The last border too: what nobody foresaw becomes a 500 whose words are ours, and goes no further.
+    A request that is not traced, such as a probe, gets an id of its own; `request_id` is where the layers further in
+    find it. The last border too: what nobody foresaw becomes a 500 whose words are ours, and goes no further.
     """
 
-    def __init__(self, app: ASGIApp, observer: Observer) -> None:
-        self._app, self._observer = app, observer
+    def __init__(self, app: ASGIApp, observer: Observer, chance: Random) -> None:
+        self._app, self._observer, self._chance = app, observer, chance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass everything on; look at the start of the response only."""
@@ -40,6 +43,8 @@ class Responses:
             await self._app(scope, receive, send)
             return
         started = False
+        traced = self._observer.current().trace_id
+        scope[_REQUEST_ID] = traced if traced != NO_TRACE else f"{self._chance.getrandbits(128):032x}"
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -48,8 +53,7 @@ class Responses:
                 route = getattr(scope.get("route"), "path", "other")
                 method = scope["method"] if route != "other" else "other"
                 self._observer.inc(HTTP_RESPONSES_TOTAL, route, method, str(message["status"]))
-                request_id = self._observer.current().trace_id.encode()
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id(scope).encode())]
             await send(message)
 
         try:
@@ -58,13 +62,19 @@ class Responses:
             self._observer.log(LOG_BUG, exc_info=error)
             if started:
                 raise  # the server cuts the connection: a body that is not whole must not look so
-            await answer(scope["path"], Internal(), self._observer.current().trace_id)(scope, receive, watched)
+            await answer(scope, Internal())(scope, receive, watched)
 
 
-def answer(path: str, error: ForebayError, trace_id: str) -> Response:
-    """Return an error as the clients of `path` read it: a problem, or OpenAI's shape."""
-    status, headers, body = problem(error, trace_id)
-    if path.startswith("/v1/"):
+def request_id(scope: Scope) -> str:
+    """Return the id that the client is told: 32 hexadecimal digits."""
+    told: str = scope[_REQUEST_ID]
+    return told
+
+
+def answer(scope: Scope, error: ForebayError) -> Response:
+    """Return an error as the clients of the path read it: a problem, or OpenAI's shape."""
+    status, headers, body = problem(error, request_id(scope))
+    if scope["path"].startswith("/v1/"):
         body = msgspec.json.encode(error_body(error))
         about = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         headers = [*about, *(pair for pair in headers if pair[0] not in (b"content-type", b"content-length"))]
@@ -73,11 +83,11 @@ def answer(path: str, error: ForebayError, trace_id: str) -> Response:
     return response
 
 
-def answer_errors(app: FastAPI, observer: Observer, endpoints: Iterable[tuple[str, str]]) -> None:
+def answer_errors(app: FastAPI, endpoints: Iterable[tuple[str, str]]) -> None:
     """Let every error of a route become a problem of ours, and nothing of an exception's words reach a client."""
 
     def respond(request: Request, error: ForebayError) -> Response:
-        return answer(request.url.path, error, observer.current().trace_id)
+        return answer(request.scope, error)
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, ForebayError)  # noqa: S101  (types: registered for it)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from service.errors import ForebayError
 
 RETRY_STATUSES = (429, 503)
-_NO_TRACE = "0" * 32
+NO_TRACE = "0" * 32
 
 
 def problem(error: ForebayError, trace_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -23,7 +23,7 @@ def problem(error: ForebayError, trace_id: str) -> tuple[int, list[tuple[bytes, 
         "status": status,
         "code": error.code,
         "detail": error.detail,
-        "trace_id": None if trace_id == _NO_TRACE else trace_id,
+        "trace_id": None if trace_id == NO_TRACE else trace_id,
     }
     encoded = msgspec.json.encode(body)
     headers = [

@@ -81,6 +81,13 @@ def test_a_client_key_does_not_open_the_metrics(guarded):
     assert get(f"{guarded.url}/metrics", headers=guarded.headers).status_code == 401
 
 
+def test_what_is_not_traced_has_an_id_of_its_own_too(guarded):
+    answers = [get(f"{guarded.url}{path}") for path in ("/healthz", "/readyz", "/metrics", "/metrics")]
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert len({int(one, 16) for one in ids} - {0}) == len(ids)
+    assert answers[-1].json()["trace_id"] == ids[-1]
+
+
 # --- hosts ------------------------------------------------------------------------------------------------------------
 
 
