@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from redis.asyncio import Redis
     from redis.commands.core import AsyncScript
@@ -81,9 +81,13 @@ class Ask:
 
 @dataclass(slots=True)
 class Basket:
-    """What the next round trip carries: who asks, what is owed by (tenant, day) and name, whose stream has ended."""
+    """What the next round trip carries: who asks, what is owed by (tenant, day) and name, whose stream has ended.
+
+    `reads` wait for what is used up by (tenant, day); the answer is None if Redis gave none.
+    """
 
     asks: list[Ask] = field(default_factory=list)
+    reads: dict[tuple[str, int], asyncio.Future[Amounts | None]] = field(default_factory=dict)
     owed: dict[tuple[str, int], dict[str, float]] = field(default_factory=dict)
     ended: set[Stream] = field(default_factory=set)
 
@@ -108,8 +112,8 @@ class Carrier:
         self._decide: AsyncScript = redis.register_script(SCRIPT)
         self._renew: AsyncScript = redis.register_script(RENEW)
 
-    async def carry(self, basket: Basket, renewed: Collection[Stream]) -> list[Verdict]:
-        """Go there and back; return the verdicts, in the order of those who ask.
+    async def carry(self, basket: Basket, renewed: Collection[Stream]) -> tuple[list[Verdict], list[Amounts]]:
+        """Go there and back; return the verdicts, in the order of those who ask, and what was read, in its order.
 
         Args:
             basket: what goes along.
@@ -127,12 +131,19 @@ class Carrier:
                 pipeline.zrem(_streams(stream), stream[2])
             for stream in renewed:
                 await self._renew([_streams(stream)], [_ms(STREAM_LEASE), stream[2]], client=pipeline)
+            for tenant, day in basket.reads:
+                pipeline.hmget(_used(tenant, day), list(self._rules.daily))
             for ask in basket.asks:
                 await self._decide(_keys(ask), self._arguments(ask), client=pipeline)
             if not len(pipeline):
                 pipeline.ping()
-            answers: list[Verdict] = await pipeline.execute()
-        return answers[len(answers) - len(basket.asks) :]
+            answers = await pipeline.execute()
+        asked = len(answers) - len(basket.asks)
+        read = answers[asked - len(basket.reads) : asked]
+        return answers[asked:], [self._amounts(one) for one in read]
+
+    def _amounts(self, found: Sequence[bytes | None]) -> Amounts:
+        return {name: float(amount or 0) for name, amount in zip(self._rules.daily, found, strict=True)}
 
     def _arguments(self, ask: Ask) -> list[str | float]:
         rules = self._rules

@@ -58,6 +58,11 @@ class MemoryQuota:
             self._hits[tenant].append(moment)
         return Charge(self._allowance(tenant, moment), self._closing(tenant, user, estimate))
 
+    async def left(self, tenant: str) -> Amounts:
+        """Return which part of each daily amount a tenant has left; see `Quota.left`."""
+        used = self.used(tenant)
+        return {name: 1.0 - used.get(name, 0.0) / most for name, most in self._rules.daily.items()}
+
     def used(self, tenant: str) -> Amounts:
         """Return what the tenant has used and reserved today."""
         self._turn_the_page()

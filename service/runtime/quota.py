@@ -67,11 +67,19 @@ class Allowance:
 
 
 class OverLimit(RateLimited):
-    """A rate or a quota is used up. `allowance`: what is left of the rate, if there is one."""
+    """A rate or a quota is used up.
 
-    def __init__(self, detail: str, reason: Reason, retry_after: float, allowance: Allowance | None) -> None:
+    Attributes:
+        allowance: what is left of the rate, if there is one.
+        metered: which daily amount it is; "" if it is none.
+    """
+
+    def __init__(
+        self, detail: str, reason: Reason, retry_after: float, allowance: Allowance | None, metered: str = ""
+    ) -> None:
         super().__init__(detail, reason=reason, retry_after=max(1.0, retry_after))
         self.allowance = allowance
+        self.metered = metered
 
 
 class Charge:
@@ -104,6 +112,10 @@ class Quota(Protocol):
         """
         ...
 
+    async def left(self, tenant: str) -> Amounts:
+        """Return which part of each daily amount a tenant has left: 1.0 for all of it, 0.0 or less for nothing."""
+        ...
+
 
 def over_rate(allowance: Allowance) -> OverLimit:
     """Return the error for a rate that is used up."""
@@ -113,7 +125,7 @@ def over_rate(allowance: Allowance) -> OverLimit:
 def over_daily(name: str, now: float, allowance: Allowance | None) -> OverLimit:
     """Return the error for a day's amount that is used up until midnight UTC; `now` is in Unix seconds."""
     detail = f"The daily quota of your tenant is used up: {name}"
-    return OverLimit(detail, Reason.QUOTA, DAY - now % DAY, allowance)
+    return OverLimit(detail, Reason.QUOTA, DAY - now % DAY, allowance, name)
 
 
 def over_streams(allowance: Allowance | None) -> OverLimit:

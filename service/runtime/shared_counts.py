@@ -79,6 +79,18 @@ class SharedQuota:
         allowance = self._judge(verdict)
         return Charge(allowance, self._closing(ask, estimate or {}))
 
+    async def left(self, tenant: str) -> Amounts:
+        """Return which part of each daily amount a tenant has left, in all processes; see `Quota.left`."""
+        daily = self._rules.daily
+        if daily and not self.degraded:
+            today = (tenant, int(self._world.now() // DAY))
+            read = self._basket.reads.setdefault(today, asyncio.get_running_loop().create_future())
+            self._news.set()
+            await asyncio.wait([read], timeout=2 * PATIENCE)  # others wait for it too: it is not cancelled
+            if read.done() and (used := read.result()) is not None:
+                return {name: 1.0 - used[name] / most for name, most in daily.items()}
+        return await self._alone.left(tenant)
+
     async def run(self) -> None:
         """Carry baskets until cancelled."""
         while True:
@@ -94,25 +106,30 @@ class SharedQuota:
         """Carry what is in the basket; without an answer, let those who ask go on alone and keep what is owed."""
         self._news.clear()
         basket, self._basket = self._basket, Basket()
+        reads = list(basket.reads.values())
         now = asyncio.get_running_loop().time()
         renews = self.degraded or now - self._renewed_at >= STREAM_LEASE / 3
         try:
             async with asyncio.timeout(PATIENCE):
-                verdicts: Sequence[Verdict | None] = await self._carrier.carry(
-                    basket, tuple(self._streams) if renews else ()
-                )
+                verdicts: Sequence[Verdict | None]
+                found: Sequence[Amounts | None]
+                verdicts, found = await self._carrier.carry(basket, tuple(self._streams) if renews else ())
         except FAILURES as failure:
             self.degraded = True
             self._outage.begin(self, failure)
             basket.asks += self._basket.asks  # who came meanwhile need not wait for the next one
             self._basket.asks = []
+            reads += self._basket.reads.values()
+            self._basket.reads = {}
             for (tenant, day), sums in basket.owed.items():
                 self._basket.owe(tenant, day, sums)  # streams that ended: their lease does so too
-            verdicts = [None] * len(basket.asks)
+            verdicts, found = [None] * len(basket.asks), [None] * len(reads)
         else:
             self._renewed_at = now if renews else self._renewed_at
             self.degraded = False
             self._outage.end(self)
+        for read, used in zip(reads, found, strict=True):
+            read.set_result(used)
         for ask, verdict in zip(basket.asks, verdicts, strict=True):
             if not ask.answer.done():
                 ask.answer.set_result(verdict)

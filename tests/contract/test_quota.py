@@ -123,6 +123,27 @@ def test_what_uses_nothing_metered_is_admitted_when_a_day_s_amount_is_used_up(qu
     asyncio.run(scene())
 
 
+def test_what_is_left_of_a_day_is_a_part_of_it_with_what_is_reserved_taken_off(quotas):
+    async def scene():
+        async with quotas(daily={"tokens": 1000, "cost": 1.0}) as quota:
+            assert await quota.left("A") == {"tokens": 1.0, "cost": 1.0}
+            charge = await quota.admit("A", "u", {"tokens": 900, "cost": 0.5})
+            assert await quota.left("A") == pytest.approx({"tokens": 0.1, "cost": 0.5})
+            charge.settle({"tokens": 1500, "cost": 0.25})
+            assert await quota.left("A") == pytest.approx({"tokens": -0.5, "cost": 0.75})
+            assert await quota.left("B") == {"tokens": 1.0, "cost": 1.0}
+
+    asyncio.run(scene())
+
+
+def test_where_nothing_is_metered_nothing_is_left_to_read(quotas):
+    async def scene():
+        async with quotas(requests=3) as quota:
+            assert await quota.left("A") == {}
+
+    asyncio.run(scene())
+
+
 def test_a_user_has_so_many_streams_at_once_and_the_next_as_soon_as_one_ends(quotas):
     async def scene():
         async with quotas(user_streams=2) as quota:
@@ -185,6 +206,33 @@ def test_all_processes_count_together(server):
                 *(quota.admit("A", "u", {}) for _ in range(100) for quota in (one, two)), return_exceptions=True
             )
             assert sum(not isinstance(result, RateLimited) for result in results) == 100
+
+    asyncio.run(scene())
+
+
+def test_what_other_processes_used_is_left_no_more_and_many_read_it_at_once(server):
+    async def scene():
+        rules = {"daily": {"cost": 1.0}}
+        async with in_redis(server, **rules) as one, in_redis(server, **rules) as two:
+            await two.admit("A", "u", {"cost": 0.75})
+            reads = await asyncio.gather(*(one.left(tenant) for tenant in "ABAB"))
+            assert [read["cost"] for read in reads] == [0.25, 1.0, 0.25, 1.0]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_without_redis_what_is_left_is_that_of_this_process_s_share(server, how):
+    async def scene():
+        async with in_redis(server, processes=2, daily={"cost": 1.0}) as quota:
+            getattr(server, how)()
+            began = asyncio.get_running_loop().time()
+            assert (await quota.left("A"))["cost"] == 1.0
+            assert asyncio.get_running_loop().time() - began < 0.6
+            await quota.admit("A", "u", {"cost": 0.25})
+            assert (await quota.left("A"))["cost"] == 0.5
+            server.start() if how == "kill" else server.go_on()
+            await until(lambda: not quota.degraded)
 
     asyncio.run(scene())
 
