@@ -10,7 +10,7 @@ from service.chat.parts import Chosen
 from service.ports import ChatMessage, ModelRequest
 from service.providers.local import LocalModel
 from service.providers.prompt import assemble, refit
-from service.providers.registry import Means, Resolved, build, resolve
+from service.providers.registry import Means, Resolved, build, by_weight, resolve
 from service.providers.rows import Price, ProviderRow
 from service.runtime.adaptive import Fixed, Gradient2
 from service.runtime.circuit import Circuits, State
@@ -102,7 +102,12 @@ class Routes:
 
     def choose(self, model_id: str) -> Chosen:
         """Return the model for an id ("" for the default); raise NotFound, or InvalidRequest for bad parameters."""
-        found = resolve(model_id or self._default, self._rows, self._world.random.random())
+        served = resolve(model_id or self._default, self._rows)
+        drawn = by_weight(served, self._world.random.random())
+        others = tuple(self._with_fallback(one) for one in served if one.row.prices != drawn.row.prices)
+        return replace(self._with_fallback(drawn), others=others)
+
+    def _with_fallback(self, found: Resolved) -> Chosen:
         stand_in = next((row for row in self._rows if row.name == found.row.fallback), None)
         if stand_in is None:
             return self._chosen(found, None)

@@ -39,6 +39,9 @@ class Attr:
     ATTEMPT = _attribute("forebay.attempt", "The number of this attempt, from 1.")
     ATTEMPTS = _attribute("forebay.attempts", "Attempts that were made.")
     FALLBACK = _attribute("forebay.fallback", "Whether the fallback provider answered.")
+    INSTEAD_OF = _attribute(
+        "forebay.instead_of", "The provider that was drawn, where a cheaper one was taken: the tenant has little left."
+    )
     REPLAYED = _attribute("forebay.replayed", "Whether a stored result was given instead of a new one.")
     APPROVAL = _attribute("forebay.approval", "What came of the wait for an approval.")
     ERROR_CODE = _attribute("forebay.error.code", "The code that the client was told.")

@@ -36,6 +36,11 @@ LOG_PROVIDER_FAILED = LogEvent("provider_failed", "warning", "An attempt failed:
 LOG_UNSETTLED = LogEvent("unsettled", "error", "How a turn ended could not be written; it is tried again.")
 LOG_STATE_FAILED = LogEvent("state_failed", "error", "The state database failed: operation, class of the error.")
 LOG_CIRCUIT = LogEvent("circuit", "warning", "The circuit breaker of a provider changed its state.")
+LOG_CHEAPER_ROUTE = LogEvent(
+    "cheaper_route",
+    "info",
+    "A tenant has little left of its day's cost and a cheaper provider answers: tenant, model, provider, instead_of.",
+)
 LOG_TOOL_INDETERMINATE = LogEvent(
     "tool_indeterminate", "error", "Nobody knows whether a side effect happened: a person must find out, by its call."
 )

@@ -146,7 +146,7 @@ class Background:
         account = SideAccount(turn)
         try:
             chosen = turn.choose(use.models.choose(model))
-            await use.admit(turn, chosen)
+            chosen = await use.admit(turn, chosen)
             model_stream.check(chosen)
             request = use.assemble(chosen, turn.ask, (), documents, turn.message_id)
             with phase(turn, MODEL_STREAM, budget=chosen.budgets.get("generation")) as step:

@@ -62,8 +62,8 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
         await enqueue_turn(turn, use, door, who, body)
         return
     await _remember(turn, use, who)
-    chosen = turn.choose(use.models.choose(ask.model))
-    await use.admit(turn, chosen)
+    wanted = turn.choose(use.models.choose(ask.model))
+    chosen = await use.admit(turn, wanted)
     if turn.answered is None:
         model_stream.check(chosen)
 
@@ -75,6 +75,9 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
         if turn.answered is not None:
             await _replay(turn, turn.answered)
             return
+        if chosen is not wanted:
+            words = f"Little is left of today's budget: {chosen.label} answers, from a cheaper provider"
+            await turn.emit(WarningEvent(code="cheaper_route", message=words))
         history = [said for said in history if said.message_id not in (turn.message_id, turn.user_message_id)]
         documents = await _evidence(turn, use, who, scope, ask) if ask.retrieval else ()
         turn.answer = await _respond(turn, use, who, scope, chosen, ask, history, documents)

@@ -39,7 +39,8 @@ FREE = Price()
 class Chosen:
     """A model that was chosen for a turn: `label` names it in metrics and events, `upstream` at its provider.
 
-    `adapt` makes a prompt that was put together for another model one for this; only a `fallback` needs it.
+    `adapt` makes a prompt that was put together for another model one for this; only a `fallback` needs it. `others`
+    serve the id that was asked for at other prices.
     """
 
     label: str
@@ -52,6 +53,7 @@ class Chosen:
     adapt: Callable[[ModelRequest], ModelRequest]
     max_attempts: int = 3
     fallback: Chosen | None = None
+    others: tuple[Chosen, ...] = ()
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     calls_tools: bool = True
@@ -137,7 +139,8 @@ class Parts:
     instance_id: str
     assemble: Assemble
     toolbox: Toolbox
-    admit: Callable[[Turn, Chosen], Awaitable[None]]  # refuses at once: draining, rate, quota, full queue, deadline
+    # refuses at once: draining, rate, quota, full queue, deadline; returns who answers, which may be a cheaper one
+    admit: Callable[[Turn, Chosen], Awaitable[Chosen]]
     admit_job: Callable[[Turn], Awaitable[None]]  # the same for what is only to be queued: draining, rate, quota
     jobs: Jobs
     checks: Sequence[Check] = ()  # of finished answers to prompts of ours

@@ -84,35 +84,37 @@ class Resolved:
     label: str
 
 
-def resolve(model_id: str, rows: Sequence[ProviderRow], draw: float = 0.0) -> Resolved:
+def resolve(model_id: str, rows: Sequence[ProviderRow]) -> Sequence[Resolved]:
     """Return what `model_id` means: a configured id exactly as written, an alias, or `sim:` with parameters.
 
     Args:
         model_id: As the client wrote it.
         rows: The configured providers, in their order.
-        draw: A random number of [0, 1) that chooses, by weight, among rows that serve the same id.
+
+    Returns:
+        Every row that serves it, in their order; at least one.
 
     Raises:
         NotFound: No row has it; which ids there are is not said.
         InvalidRequest: A parameter of the simulated model is unknown or out of its range.
     """
-    if found := [row for row in rows if model_id in row.models]:
-        return Resolved(_by_weight(found, draw), model_id, model_id)
-    if found := [row for row in rows if model_id in row.aliases]:
-        row = _by_weight(found, draw)
-        return Resolved(row, row.aliases[model_id], row.aliases[model_id])
+    if found := [Resolved(row, model_id, model_id) for row in rows if model_id in row.models]:
+        return found
+    if found := [Resolved(row, known, known) for row in rows if (known := row.aliases.get(model_id))]:
+        return found
     base, colon, _ = model_id.partition(":")
     for row in rows:
         if colon and row.kind == "simulated" and base in row.models:
             simulated_parameters.parse(model_id)
-            return Resolved(row, model_id, base)
+            return [Resolved(row, model_id, base)]
     raise NotFound("No such model", field="model")
 
 
-def _by_weight(rows: Sequence[ProviderRow], draw: float) -> ProviderRow:
-    left = draw * sum(row.weight for row in rows)
-    for row in rows:
-        left -= row.weight
+def by_weight(served: Sequence[Resolved], draw: float) -> Resolved:
+    """Return one of those that serve the same id; `draw`, of [0, 1), chooses by the weights of their rows."""
+    left = draw * sum(one.row.weight for one in served)
+    for one in served:
+        left -= one.row.weight
         if left < 0:
-            return row
-    return rows[-1]
+            return one
+    return served[-1]

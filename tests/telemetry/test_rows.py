@@ -41,10 +41,12 @@ ELSEWHERE = {
     "JOBS_RECOVERED_TOTAL": "unit/jobs/test_worker.py",
     "LOG_BLOCKED_LOOP": "telemetry/test_loop.py",
     "LOG_BUG": "flow/test_failures.py",
+    "LOG_CHEAPER_ROUTE": "flow/test_cost_routing.py",
     "LOG_LABEL_REFUSED": "telemetry/test_setup.py",
     "LOG_RECOVERED": "contract/test_leases.py",
     "TELEMETRY_LOG_LINES_DROPPED_TOTAL": "telemetry/test_setup.py",
     "EXCEPTION_TYPE": "telemetry/test_tracing.py",
+    "INSTEAD_OF": "flow/test_cost_routing.py",
 }
 
 # What OpenTelemetry's instrumentation puts on the SERVER span beside our rows: the stable conventions for HTTP.

@@ -1,9 +1,11 @@
 """Who is chosen for a model id, who stands in for it, and what they share."""
 
+from dataclasses import replace
+
 import pytest
 
 from service.ports import ModelRequest
-from service.providers.rows import ProviderRow
+from service.providers.rows import Price, ProviderRow
 from service.routing import Routes, limit_of
 from service.runtime.adaptive import Fixed, Gradient2
 from service.runtime.gate import Gate
@@ -77,3 +79,10 @@ def test_a_limit_is_found_out_where_there_are_enough_places(kind, places, expect
     limit = limit_of(row("up", "small", kind=kind, max_concurrency=places))
     assert type(limit) is expected
     assert limit.value == places
+
+
+def test_what_else_serves_an_id_at_another_price_comes_with_the_choice():
+    dear, cheap = row("dear", "large", prices=Price(1, 2)), row("cheap", "large", prices=Price(1, 1), weight=1e-12)
+    chosen = routes(dear, replace(dear, name="twin"), cheap, row("other", "small")).choose("large")
+    assert [one.provider for one in chosen.others] == ["cheap"]
+    assert chosen.others[0].others == ()

@@ -3,7 +3,7 @@
 import pytest
 
 from service.errors import InvalidRequest, NotFound
-from service.providers.registry import resolve
+from service.providers.registry import by_weight, resolve
 from service.providers.rows import ProviderRow
 
 SMALL = ProviderRow("one", "openai_compatible", ("small", "vendor/big:free"), aliases={"gpt-4o": "small"}, weight=3)
@@ -23,7 +23,7 @@ ROWS = (SMALL, TWIN, SIM)
     ],
 )
 def test_an_id_means_a_row_the_providers_id_and_a_label_without_parameters(model_id, row, upstream_id, label):
-    found = resolve(model_id, ROWS)
+    found = resolve(model_id, ROWS)[0]
     assert (found.row, found.upstream_id, found.label) == (row, upstream_id, label)
 
 
@@ -46,7 +46,9 @@ def test_parameters_mean_nothing_without_a_simulated_row():
 
 
 def test_rows_that_serve_the_same_model_are_chosen_by_their_weight():
-    drawn = [resolve("small", ROWS, draw=step / 100).row for step in range(100)]
+    served = resolve("small", ROWS)
+    assert [one.row for one in served] == [SMALL, TWIN]
+    drawn = [by_weight(served, draw=step / 100).row for step in range(100)]
     assert drawn.count(SMALL) == 75
     assert drawn.count(TWIN) == 25
 
