@@ -18,7 +18,7 @@ from service.auth import Keys
 from service.chat.admittance import Admittance
 from service.chat.claims import unfounded_claim
 from service.chat.parts import Gates, Parts
-from service.equipment import policy_of, toolbox_of, tools_of
+from service.equipment import ToolServers, label_of, names_of, policy_of, toolbox_of, tools_of
 from service.errors import Cause
 from service.limits import RERANK_WORKERS, Limits
 from service.providers import local
@@ -33,7 +33,6 @@ from service.runtime.world import real_world
 from service.server.run import Application
 from service.store import BEAT_EVERY, StateStore, migrate, open_store
 from service.store.tenants import tenants_of
-from service.tools.registry import NAMES
 from service.translate import api_options, budgets_of, extra_bounds, habits_of, redis_url_of, show_budgets
 from service.upkeep import Upkeep
 from service.workforce import ALL_KINDS, RESOURCE, Workforce
@@ -83,6 +82,7 @@ class Service:
         self._parts: Parts | None = None
         self._admittance: Admittance | None = None
         self._jobs: Workforce | None = None
+        self._servers: ToolServers | None = None
 
     async def open(self) -> ASGIApp:
         """Open everything, in order, and return the application. What was opened is closed by `close`."""
@@ -134,8 +134,12 @@ class Service:
         schemas = ProcessSchemas()
         await schemas.warm()
         self._closing.push_async_callback(schemas.close)
-        tools = await asyncio.to_thread(tools_of, store)
-        return toolbox_of(tools, self._settings, store, schemas, observer)
+        servers = self._servers = ToolServers(self._settings.mcp, self._world, observer)
+        tools = {**await asyncio.to_thread(tools_of, store), **servers.tools}
+        toolbox = toolbox_of(tools, self._settings, store, schemas, observer)
+        servers.start(toolbox)
+        self._closing.push_async_callback(servers.stop)
+        return toolbox
 
     def _open_models(self, limits: Limits, observer: Observer) -> Routes:
         gates = {row.name: limits.gates[f"model:{row.name}"] for row in self._rows}
@@ -203,9 +207,9 @@ class Service:
                 resources=(
                     *("requests", "retrieval", "rerank", RESOURCE),
                     *(f"model:{row.name}" for row in self._rows),
-                    *(f"tool:{name}" for name in NAMES),
+                    *(f"tool:{name}" for name in names_of(self._settings)),
                 ),
-                tools=NAMES,
+                tools=(*names_of(self._settings), *map(label_of, self._settings.mcp)),
                 kinds=tuple(ALL_KINDS),
                 tenants=tenants,
                 versions=(version("forebay"),),
@@ -287,4 +291,5 @@ class Service:
         for row in self._settings.providers:
             if row.kind == "local":
                 facts[f"model:{row.name}"] = partial(models.life_of, row.name)
+        facts |= self._servers.states if self._servers is not None else {}
         return Readiness(store, lambda: self._admittance is not None and self._admittance.draining, facts)

@@ -41,6 +41,7 @@ class Tool:
         shows: the arguments that events and approvers may see; all others are hidden.
         resource: the argument that names what it is about, for the policy.
         lookup: returns what `run` returned under this use's key, None if it finds nothing: which proves nothing.
+        kind: `function` of ours, or `extension` of a server elsewhere: for its span.
     """
 
     spec: ToolSpec
@@ -53,6 +54,7 @@ class Tool:
     shows: frozenset[str] = frozenset()
     resource: str = ""
     lookup: Callable[[ToolUse], Awaitable[Any]] | None = None
+    kind: Literal["function", "extension"] = "function"
 
 
 class Schemas(Protocol):

@@ -1,26 +1,49 @@
-"""The tools of this installation: what ships, with the limits of the settings. Part of the composition root."""
+"""The tools of this installation: what ships and what servers have, with the limits of the settings. Of the root.
+
+Names, limits and policies of the servers' tools ([[mcp]]) are known from the settings, so that the service starts
+without the servers. Such a tool is on offer once its server has described it, in a way that we take on.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.chat.structured import beyond_limits
 from service.chat.toolbox import Equipped, Toolbox
+from service.errors import InvalidAnswer
 from service.policy.cedar import CedarPolicy, ToolFacts
 from service.retrieval import corpus
 from service.runtime.gate import Gate
-from service.tools.registry import shipped
+from service.tools.mcp import McpServer
+from service.tools.registry import NAMES, shipped
+from telemetry import catalogue as rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from service.calls import Schemas, Tool
+    from service.ports import ToolSpec
+    from service.runtime.world import World
     from service.settings import Settings
-    from service.settings_rows import ToolSettings
+    from service.settings_rows import McpSettings, ToolSettings
     from service.store import StateStore
     from telemetry.observe import Observer
 
 QUEUE = 1000  # who waits for a tool's place holds a request's place already: that bounds it
+MOST_BARRED = 1_000  # names that are remembered of one server's tools that may not be called
+
+
+def names_of(settings: Settings) -> tuple[str, ...]:
+    """Return the names of every tool there is."""
+    return (*NAMES, *(name for row in settings.mcp for name in row.tools))
+
+
+def label_of(row: McpSettings) -> str:
+    """Return what metrics call those tools of a server that cannot be called."""
+    return f"mcp:{row.name}"
 
 
 def tools_of(store: StateStore) -> dict[str, Tool]:
@@ -62,3 +85,62 @@ def _equip(tool: Tool, given: ToolSettings | None, default: float, observer: Obs
     places = (given.concurrency if given else None) or tool.concurrency
     gate = Gate(f"tool:{tool.spec.name}", places, queue=QUEUE, observer=observer)
     return Equipped(tool, gate, timeout, approval)
+
+
+class ToolServers:
+    """The servers of one process."""
+
+    def __init__(self, given: Sequence[McpSettings], world: World, observer: Observer) -> None:
+        self._observer = observer
+        self._servers = [
+            (row, McpServer(row.name, row.command, row.url, read_only=row.read_only, chance=world.random,
+                            observer=observer))
+            for row in given
+        ]  # fmt: skip
+
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        """Every tool that may be called, by name, not described yet."""
+        return {name: server.tool(name, row.shows) for row, server in self._servers for name in row.tools}
+
+    @property
+    def states(self) -> Mapping[str, Callable[[], str]]:
+        """How each server is, for /readyz."""
+        return {label_of(row): partial(getattr, server, "state") for row, server in self._servers}
+
+    def start(self, toolbox: Toolbox) -> None:
+        """Begin to connect; nobody waits for it."""
+        for row, server in self._servers:
+            toolbox.barred.update(dict.fromkeys(row.tools, label_of(row)))
+            server.start(partial(self._learn, row, toolbox))
+
+    async def stop(self) -> None:
+        """Disconnect from all of them; their children end."""
+        await asyncio.gather(*(server.stop() for _, server in self._servers))
+
+    async def _learn(self, row: McpSettings, toolbox: Toolbox, listed: Sequence[ToolSpec]) -> None:
+        """Offer what a server describes and the settings allow; bar everything else of it."""
+        described = {spec.name: spec for spec in listed}
+        for name in row.tools:
+            problem = await _problem_of(described.get(name), toolbox)
+            if problem is None:
+                toolbox.describe(described[name])
+            else:
+                toolbox.barred[name] = label_of(row)
+                self._observer.log(rows.LOG_DEGRADED, dependency="tool", server=row.name, tool=name, reason=problem)
+        for name in [name for name in described if name not in toolbox.equipped][:MOST_BARRED]:
+            toolbox.barred[name] = label_of(row)
+
+
+async def _problem_of(spec: ToolSpec | None, toolbox: Toolbox) -> str | None:
+    """Return why a tool cannot be offered, None if it can: its schema has the limits that a client's has."""
+    if spec is None:
+        return "the server does not have it"
+    if spec.parameters.get("type") != "object":
+        return "its schema is none of an object"
+    if (problem := beyond_limits(spec.parameters)) is not None:
+        return f"its schema {problem}"
+    try:
+        return await toolbox.schemas.problem_of_schema(spec.parameters)
+    except InvalidAnswer:
+        return "its schema cannot be checked"

@@ -228,9 +228,13 @@ class RetrievalFailed(ForebayError):
 
 
 class ToolFailed(ForebayError):
-    """A tool failed, and certainly nothing has happened."""
+    """A tool failed, and certainly nothing has happened. `said` is its own text: for the model, and for nobody else."""
 
     code, status, title = Code.TOOL_FAILED, 502, "A tool failed"
+
+    def __init__(self, detail: str = "", *, said: str = "") -> None:
+        super().__init__(detail)
+        self.said = said
 
 
 class ToolUnavailable(ToolFailed):

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from service.settings_groups import Count, Group, Milliseconds, VariableName
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]  # what every provider takes as one
 Approval = Literal["required", "not_required"]
 
 
@@ -78,8 +79,10 @@ class McpSettings(Group):
     ] = ()
     """Program and arguments, as a list or as one line."""
     url: str = Field(default="", pattern=r"^$|^https?://\S+$")
-    tools: tuple[Name, ...] = ()
+    tools: tuple[ToolName, ...] = ()
     """The tools of that server that may be called at all."""
+    shows: tuple[str, ...] = ()
+    """Their arguments that events and approvers may see; all others are hidden."""
     read_only: bool = False
     """Whether its tools have no side effects; otherwise each call needs approval."""
 

@@ -96,9 +96,19 @@ def _backends(settings: Settings) -> Iterator[Issue]:
         yield Issue(("limits", "redis_url_env"), 'backend = "redis" needs redis_url_env or redis_url_file')
     if jobs.engine == "temporal" and not jobs.temporal_address:
         yield Issue(("jobs", "temporal_address"), 'engine = "temporal" needs temporal_address')
+    yield from _tool_servers(settings)
+
+
+def _tool_servers(settings: Settings) -> Iterator[Issue]:
+    names: set[str] = set()
     for index, row in enumerate(settings.mcp):
         if bool(row.command) == bool(row.url):
             yield Issue(("mcp", index), "give either command or url")
+        if any(other.name == row.name for other in settings.mcp[:index]):
+            yield Issue(("mcp", index, "name"), "another row has this name already")
+        if len(names | set(row.tools)) < len(names) + len(row.tools):
+            yield Issue(("mcp", index, "tools"), "a tool's name stands for one tool only, in all rows together")
+        names |= set(row.tools)
 
 
 def _secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[Issue]:

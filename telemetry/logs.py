@@ -31,6 +31,8 @@ CAPS = {
     # A collector that is down would fill the log with a line a second: `telemetry_unreachable` says it once.
     "opentelemetry.exporter": logging.CRITICAL,
     "opentelemetry.sdk._shared_internal": logging.CRITICAL,
+    # The SDK of MCP and its HTTP client: they quote what servers say, and addresses. Our own rows tell who failed.
+    **dict.fromkeys(("mcp", "client", "httpx2", "httpcore2"), logging.CRITICAL),
 }
 
 Format = Literal["auto", "json", "console"]

@@ -68,7 +68,7 @@ class Call:
     @property
     def label(self) -> str:
         """The tool's name in metrics and spans."""
-        return self.asked.name if self.equipped is not None else OTHER
+        return self.asked.name if self.equipped is not None else self.use.toolbox.barred.get(self.asked.name, OTHER)
 
     @property
     def key(self) -> str:
@@ -112,7 +112,7 @@ def new_call(turn: Turn, use: Parts, who: Principal, scope: Scope, asked: ToolCa
     occurrence = seen[asked.name, digest]
     seen[asked.name, digest] += 1
     identity = json.dumps([who.tenant, who.user, turn.message_id, asked.name, digest, occurrence])
-    equipped = use.toolbox.equipped.get(asked.name)
+    equipped = use.toolbox.find(asked.name)
     return Call(turn, use, who, scope, asked, equipped, arguments, digest, f"call_{_sha256(identity)[:32]}")
 
 

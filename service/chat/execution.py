@@ -59,7 +59,7 @@ async def _work(call: Call, tool: Tool) -> None:
     try:
         value = await _attempts(call, tool)
     except ToolFailed as failure:
-        call.words = f"{failure.detail}. Nothing was done."
+        call.words = f"{failure.detail}. Nothing was done. {failure.said}".rstrip()[:LONGEST_RESULT]
         await move(call, "failed", Code.TOOL_FAILED)
     except Exception as error:  # noqa: BLE001 -- somebody else's code: what it raises goes no further
         if not isinstance(error, ForebayError):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ class Toolbox:
         calls: the state database.
         schemas: checks arguments.
         equipped: the tools, by name.
+        barred: tools that cannot be called, being on no allow-list or not described (yet) by their server: name → its
+            label in metrics.
         rounds: how often a model may ask for tools in one turn.
         approval_limit: seconds that a call waits for a human.
         approvals: what waits in this process.
@@ -67,11 +68,23 @@ class Toolbox:
 
     calls: Calls
     schemas: Schemas
-    equipped: Mapping[str, Equipped] = field(default_factory=dict)
+    equipped: dict[str, Equipped] = field(default_factory=dict)
+    barred: dict[str, str] = field(default_factory=dict)
     rounds: int = 4
     approval_limit: float = 120.0
     approvals: Approvals = field(default_factory=Approvals)
 
     def offered(self, scope: Scope) -> tuple[ToolSpec, ...]:
         """Return the tools that a model may be told of: those that its user may call."""
-        return tuple(one.tool.spec for name, one in sorted(self.equipped.items()) if name in scope.tools)
+        names = sorted(scope.tools & self.equipped.keys() - self.barred.keys())
+        return tuple(self.equipped[name].tool.spec for name in names)
+
+    def find(self, name: str) -> Equipped | None:
+        """Return a tool that can be called."""
+        return None if name in self.barred else self.equipped.get(name)
+
+    def describe(self, spec: ToolSpec) -> None:
+        """Offer a tool as its server describes it from now on; calls under way keep what they began with."""
+        one = self.equipped[spec.name]
+        self.equipped[spec.name] = replace(one, tool=replace(one.tool, spec=spec))
+        self.barred.pop(spec.name, None)

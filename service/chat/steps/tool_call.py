@@ -238,7 +238,7 @@ def _describe(step: phase, call: Call) -> None:
     step.note(Attr.GEN_AI_OPERATION, "execute_tool")
     step.note(Attr.GEN_AI_TOOL_NAME, call.label)
     step.note(Attr.GEN_AI_TOOL_CALL_ID, call.call_id)
-    step.note(Attr.GEN_AI_TOOL_TYPE, "function")
+    step.note(Attr.GEN_AI_TOOL_TYPE, call.equipped.tool.kind if call.equipped is not None else "function")
 
 
 def _judge(step: phase, call: Call) -> None:
