@@ -134,7 +134,7 @@ def _prepared(settings: Settings, workers: int) -> str | None:
 
 
 def _greet(settings: Settings, key: str | None, port: int) -> None:
-    """Tell a person at a terminal how to go on. The key is for the terminal only: it goes to no log."""
+    """Tell a person how to go on. The key is for a terminal only: what is no terminal may be a log."""
     base = f"http://{settings.server.host}:{port}"
     lines = [f"Forebay serves on {base}"]
     if any(row.kind == "local" for row in settings.providers) and (reason := local.available()):
@@ -143,13 +143,18 @@ def _greet(settings: Settings, key: str | None, port: int) -> None:
         body = """{"session_id": "hello", "message": "What is case C-1042 about?"}"""
         lines += [
             "",
-            f"  export FOREBAY_KEY={key}",
+            f"  export FOREBAY_KEY={key if sys.stderr.isatty() else _where_the_key_is(settings)}",
             f'  curl -N {base}/chat/stream -H "Authorization: Bearer $FOREBAY_KEY" \\',
             f"    -H 'Content-Type: application/json' -d '{body}'",
         ]
     if settings.serves_playground:
         lines += ["", f"Playground: {base}/"]
     click.echo("\n".join([*lines, ""]), err=True)
+
+
+def _where_the_key_is(settings: Settings) -> str:
+    """Return what a shell replaces by the demo key."""
+    return "$FOREBAY_DEMO_KEY" if os.environ.get("FOREBAY_DEMO_KEY") else f"$(cat {settings.data_folder / 'demo.key'})"
 
 
 @main.group()
