@@ -45,6 +45,7 @@ def before_start(settings: Settings, environ: Environ) -> None:
     """Look at what a start needs, and bring the state database up to date; raise Fault. Blocks."""
     here.data_folder(settings)
     here.policies(settings)
+    here.tools(settings)
     here.secrets(settings, environ)
     if all(row.kind == "local" and local.available() for row in settings.providers):
         raise Fault(f"no model can run here ({local.available()})", "name a provider under [[providers]]")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from service.equipment import names_of
 from service.policy.loading import PolicyError
 from service.policy.loading import load as load_policies
 from service.ports import Scope
@@ -98,6 +99,14 @@ def index(settings: Settings) -> str:
         todo = "stop the service, move the file away and ingest again"
         raise Fault(f"{path} cannot be searched ({type(error).__name__})", todo) from None
     return str(path)
+
+
+def tools(settings: Settings) -> None:
+    """See whether the tools that have limits are there: a name that is none would limit nothing."""
+    known = names_of(settings)
+    for name in settings.tools:
+        if name not in known:
+            raise Fault(f"[tools.{name}]: there is no such tool", f"the tools are {', '.join(known)}")
 
 
 def policies(settings: Settings) -> str:

@@ -122,6 +122,10 @@ def test_every_error_is_told_with_its_own_line_or_variable(refused):
         ("[budgets]\n\ntotal_ms = 0\n", "forebay.toml:3: budgets.total_ms: .* milliseconds"),
         ("[budgets]\nrerank_ms = 30000\n", r"forebay.toml:2: budgets.rerank_ms: 30000 is more than total_ms \(25000\)"),
         ("[budgets]\nfirst_token_ms = 21000\n", r"forebay.toml:2: budgets.first_token_ms: .* generation_ms \(20000\)"),
+        (
+            "[budgets]\ntotal_ms = 1000\nfirst_token_ms = 3000\n",
+            r"forebay.toml:3: budgets.first_token_ms: .* total_ms \(1000\)",
+        ),
         ("[budgets]\ntoken_gap_ms = 21000\n", r"forebay.toml:2: budgets.token_gap_ms: .* generation_ms \(20000\)"),
         ("[limits]\nqueue_wait_ms = 26000\n", r"forebay.toml:2: limits.queue_wait_ms: .* budgets.total_ms \(25000\)"),
         ("[limits]\nqueue = 4\ntenant_queue = 5\n", r"forebay.toml:3: limits.tenant_queue: 5 is more than queue \(4\)"),
