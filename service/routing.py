@@ -148,6 +148,11 @@ class Routes:
         model = self._models.get(name)
         return model.state if isinstance(model, LocalModel) and model.state != "given_up" else "failed"
 
+    def age(self, now: float) -> None:
+        """Take note of the time (the event loop's) for models that nobody asks any more; called from time to time."""
+        for circuits in self._circuits.values():
+            circuits.age(now)
+
     async def close(self) -> None:
         """Free what the providers hold."""
         for model in self._models.values():

@@ -76,6 +76,10 @@ class Models(Protocol):
         """Return every model's id, as it is configured."""
         ...
 
+    def age(self, now: float) -> None:
+        """Take note of the time (the event loop's) for models that nobody asks any more; called from time to time."""
+        ...
+
 
 class Jobs(Protocol):
     """Where long work is asked for."""

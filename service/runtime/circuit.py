@@ -64,6 +64,14 @@ class Circuit:
         self._probing += 1
         return Attempt(self, probe=True)
 
+    def age(self, now: float) -> None:
+        """Take note of the time, as nobody may ask any more: the rest is over, or all that was known is too old."""
+        if self.state is State.OPEN and now >= self._until:
+            self._become(State.HALF_OPEN)
+        if self.state is State.HALF_OPEN and not self._probing and now >= self._until + WINDOW:
+            self._window = _Window()
+            self._become(State.CLOSED)
+
     @property
     def _wants_probe(self) -> bool:
         return self._probing + self._answered < PROBES
@@ -178,6 +186,11 @@ class Circuits:
                 self._changed()
         self._known.move_to_end(model)
         return self._known[model]
+
+    def age(self, now: float) -> None:
+        """Let what nobody asks for get over it; called from time to time."""
+        for circuit in tuple(self._known.values()):
+            circuit.age(now)
 
     def _changed(self) -> None:
         self._tell(max(circuit.state for circuit in self._known.values()))

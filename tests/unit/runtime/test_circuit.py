@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from service.runtime.circuit import FIRST_REST, LONGEST_REST, Circuit, Circuits, State
+from service.runtime.circuit import FIRST_REST, LONGEST_REST, WINDOW, Circuit, Circuits, State
 
 
 def attempts(circuit, now, *, ok=0, failed=0):
@@ -159,6 +159,31 @@ def test_whatever_happens_it_comes_back_once_all_goes_well(seed):
 
 
 # --- of a provider ------------------------------------------------------------------------------------------------
+
+
+def test_one_that_nobody_asks_again_is_half_open_after_its_rest_and_forgotten_after_the_window():
+    told = []
+    circuits = Circuits(told.append)
+    attempts(circuits.of("m"), 0.0, failed=20)
+    for now, state in (
+        (FIRST_REST - 0.1, State.OPEN),
+        (FIRST_REST, State.HALF_OPEN),
+        (FIRST_REST + WINDOW - 0.1, State.HALF_OPEN),
+        (FIRST_REST + WINDOW, State.CLOSED),
+    ):
+        circuits.age(now)
+        assert told[-1] is state
+    attempts(circuits.of("m"), FIRST_REST + WINDOW, failed=19)
+    assert told[-1] is State.CLOSED, "what it was opened for counts no more"
+
+
+def test_time_alone_does_not_close_one_whose_probe_is_under_way():
+    circuit = opened()
+    probing = circuit.attempt(FIRST_REST)
+    circuit.age(FIRST_REST + 2 * WINDOW)
+    assert circuit.state is State.HALF_OPEN
+    probing.end(FIRST_REST + 2 * WINDOW, failed=True)
+    assert circuit.state is State.OPEN
 
 
 def test_a_provider_is_as_bad_as_the_worst_of_its_models():
