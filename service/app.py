@@ -156,7 +156,7 @@ class Service:
         """Refuse what is new, let open streams end within `seconds`, then end each with its terminal event."""
         if self._parts is None or self._admittance is None or self._jobs is None:
             return
-        self._admittance.draining = True
+        self._admittance.drain(seconds)
         live, observer = self._parts.live, self._parts.observer
         observer.log(rows.LOG_STOPPING, open_streams=len(live), seconds=seconds)
         left, _ = await asyncio.gather(live.drain(seconds, Cause.SHUTDOWN, CLEANUP_SECONDS), self._jobs.drain(seconds))

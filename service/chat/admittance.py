@@ -50,6 +50,7 @@ class Admittance:
         patience: seconds that a turn may wait for its own place.
         inner_patience: seconds that it may wait for its model's.
         draining: this process takes nothing new.
+        drained_at: when it is gone, so that another one answers: loop time.
     """
 
     requests: Gate
@@ -58,6 +59,11 @@ class Admittance:
     patience: float = 2.0
     inner_patience: float = 2.0
     draining: bool = False
+    drained_at: float = 0.0
+
+    def drain(self, seconds: float) -> None:
+        """Take nothing new from now on; this process is gone in so many seconds."""
+        self.draining, self.drained_at = True, asyncio.get_running_loop().time() + seconds
 
     async def admit(self, turn: Turn, wanted: Chosen) -> Chosen:
         """Let `turn` go on to wait for its place, and reserve what it is likely to use: nothing for a replay.
@@ -73,7 +79,7 @@ class Admittance:
         """
         turn.where = ADMISSION.name
         if self.draining:
-            raise ShuttingDown(retry_after=1.0)
+            raise self._refusal_of_drain()
         assert turn.principal is not None  # noqa: S101  (types: the flow authenticated before)
         assert turn.ask is not None  # noqa: S101
         prompt = _prompt_tokens(turn.ask)
@@ -101,7 +107,7 @@ class Admittance:
         """
         turn.where = ADMISSION.name
         if self.draining:
-            raise ShuttingDown(retry_after=1.0)
+            raise self._refusal_of_drain()
         assert turn.principal is not None  # noqa: S101  (types: it was authenticated before)
         try:
             charge = await self.quota.admit(turn.principal.tenant, turn.principal.user, {})
@@ -136,6 +142,9 @@ class Admittance:
         if cheaper and (await self.quota.left(tenant))["cost"] < NEARLY_USED_UP:
             return (*cheaper, wanted)
         return (wanted, *cheaper)
+
+    def _refusal_of_drain(self) -> ShuttingDown:
+        return ShuttingDown(retry_after=max(1.0, self.drained_at - asyncio.get_running_loop().time()))
 
     def _expect_places(self, turn: Turn, chosen: Chosen, tenant: str) -> None:
         """Refuse a turn whose queue is full, or whose waits and first token take longer than what is left."""

@@ -214,6 +214,20 @@ def test_a_drain_refuses_those_who_wait_for_a_place_and_lets_none_in():
     in_house(scenario)
 
 
+def test_who_comes_during_a_drain_is_told_to_come_again_when_it_is_over():
+    async def scenario(house):
+        house.admittance.drain(10.0)
+        await asyncio.sleep(3.0)
+        asked = [await house.chat(), await house.chat(ask={"background": True})]
+        assert [client.answer_headers["retry-after"] for client in asked] == ["7", "7"]
+        await asyncio.sleep(60.0)
+        assert (await house.chat()).answer_headers["retry-after"] == "1"
+        facts = house.recorder.logged(rows.LOG_REQUEST)
+        assert {(one["decided_by"], one["cause"]) for one in facts} == {("admission", "draining")}
+
+    in_house(scenario)
+
+
 def test_a_tenant_that_asks_for_a_thousand_turns_hardly_delays_another_s_single_one():
     async def scenario(house):
         house.gates["requests"].set_limit(20)
