@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from service.api.caller import caller
 from service.api.openapi import refusals, takes
-from service.api.sessions import caller
 from service.chat.steps.input_validation import parse
 from service.errors import Conflict, Forbidden, NotFound
 

@@ -14,6 +14,7 @@ from service.api import approvals, chat, jobs, openai_compat, ops, pages, sessio
 from service.api.edges import Doorman
 from service.api.handlers import Responses, answer_errors
 from service.api.openapi import describe
+from service.chat.plan import INPUT_VALIDATION
 from telemetry import catalogue as rows
 from telemetry.server import NATIVE_TELEMETRY_OFF, instrument
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.chat.parts import Parts
+    from service.errors import Cause
     from service.jobs.desk import Desk
     from service.jobs.followers import Followers
     from service.store import StateStore
@@ -72,10 +74,22 @@ def endpoints() -> tuple[tuple[str, str], ...]:
 
 def count_refused(observer: Observer, method: str, path: str, reason: str = "invalid") -> None:
     """Count a request that was refused before its route saw it, if its route's requests are counted."""
-    if path in rows.COUNTED_ROUTES and (path, method) in endpoints() and method == "POST":
+    if _is_counted(method, path):
         observer.inc(rows.REQUESTS_STARTED_TOTAL, path)
         observer.inc(rows.REQUESTS_TOTAL, path, "rejected")
         observer.inc(rows.REJECTIONS_TOTAL, path, reason)
+
+
+def count_cut(observer: Observer, method: str, path: str, cause: Cause) -> None:
+    """Count a request that was cut off within its body, if its route's requests are counted."""
+    if _is_counted(method, path):
+        observer.inc(rows.REQUESTS_STARTED_TOTAL, path)
+        observer.inc(rows.REQUESTS_TOTAL, path, "cancelled")
+        observer.inc(rows.CANCELLATIONS_TOTAL, path, cause, INPUT_VALIDATION.name)
+
+
+def _is_counted(method: str, path: str) -> bool:
+    return path in rows.COUNTED_ROUTES and (path, method) in endpoints() and method == "POST"
 
 
 def build_api(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.api.openai_shapes import error_body
-from service.api.problem import NO_TRACE, problem
+from service.api.problem import NO_TRACE, refusal_for
 from service.errors import ForebayError, Internal, InvalidRequest, NotFound
 from telemetry.catalogue import HTTP_RESPONSES_TOTAL, LOG_BUG
 
@@ -73,11 +71,7 @@ def request_id(scope: Scope) -> str:
 
 def answer(scope: Scope, error: ForebayError) -> Response:
     """Return an error as the clients of the path read it: a problem, or OpenAI's shape."""
-    status, headers, body = problem(error, request_id(scope))
-    if scope["path"].startswith("/v1/"):
-        body = msgspec.json.encode(error_body(error))
-        about = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        headers = [*about, *(pair for pair in headers if pair[0] not in (b"content-type", b"content-length"))]
+    status, headers, body = refusal_for(scope["path"], error, request_id(scope))
     response = Response(body, status_code=status)
     response.raw_headers[:] = headers
     return response

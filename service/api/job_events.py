@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from service.api.chat import SSE_HEADERS
+from service.api.http_door import SSE_HEADERS
 from service.api.job_shapes import encoded
 from service.api.wire import Wire
 from service.chat.events import KEEP_ALIVE

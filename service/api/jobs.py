@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
+from service.api.caller import caller
 from service.api.chat import SseDoor
 from service.api.job_events import JobEvents, follow
 from service.api.job_shapes import ACCEPTED, JOB, shown
 from service.api.openapi import refusals, takes
-from service.api.sessions import caller
 from service.api.turn_response import TurnResponse
 from service.chat.submission import JobBody, submit
 from service.errors import Conflict, Forbidden, InvalidRequest, NotFound
@@ -47,6 +47,7 @@ class JobDoor(SseDoor):
     """The door of `/jobs`: a JSON body in, a job out."""
 
     route = ROUTE
+    longest_body = None  # documents
 
 
 router = APIRouter(prefix=ROUTE)

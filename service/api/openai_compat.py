@@ -9,30 +9,28 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from fastapi import APIRouter, Request
 
-from service.api.chat import SSE_HEADERS, timeout_of
-from service.api.idempotency import REPLAYED, once_of
+from service.api.caller import caller
+from service.api.http_door import SSE_HEADERS, HttpDoor
 from service.api.openai_answers import OK, Chunks, Whole
-from service.api.openai_shapes import MALFORMED, CompletionBody, error_body
+from service.api.openai_shapes import MALFORMED, CompletionBody
 from service.api.openapi import refusals, takes
-from service.api.problem import RETRY_STATUSES, problem
-from service.api.sessions import caller
+from service.api.problem import retry_after
 from service.api.turn_response import TurnResponse
-from service.chat.events import KEEP_ALIVE
+from service.chat.body import SESSION_ID
+from service.chat.events import KEEP_ALIVE, Error
 from service.chat.steps.input_validation import parse
 from service.chat.turn import Ask
 from service.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from service.api.wire import Wire
     from service.chat.events import Event
-    from service.errors import ForebayError
-    from service.ports import ChatMessage, Once
+    from service.ports import ChatMessage
     from service.runtime.world import World
 
 ROUTE = "/v1/chat/completions"
-SESSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 ANSWER = {
     "description": "A `chat.completion`; with `stream` a stream of `chat.completion.chunk`, ended by `[DONE]`.",
     "content": {
@@ -44,28 +42,18 @@ LONGEST_QUESTION = 32_000  # characters, as at the other door
 _json = msgspec.json.encode
 
 
-class OpenAIDoor:
+class OpenAIDoor(HttpDoor):
     """One completion, streamed or in one piece."""
 
     route = ROUTE
-    wants_phases = False
 
     def __init__(self, wire: Wire, *, world: World, retrieval: bool) -> None:
-        self._wire, self._retrieval = wire, retrieval
+        super().__init__(wire)
+        self._retrieval = retrieval
         self._new_session = partial(world.new_id, "session")
         self._created = int(world.now())
         self._whole = Whole(self._created)
         self._chunks: Chunks | None = None  # once it is known that the answer is to be streamed
-        self.authorization = wire.header(b"authorization")
-        self.address, self.headers_at = wire.address, wire.headers_at
-
-    async def body(self) -> bytes:
-        """Read the whole body."""
-        return await self._wire.body()
-
-    def timeout(self) -> float | None:
-        """Return the client's own limit in seconds."""
-        return timeout_of(self._wire)
 
     def parse(self, body: bytes) -> Ask:
         """Return what is asked for: the question is what the user said last."""
@@ -93,39 +81,9 @@ class OpenAIDoor:
         given = self._wire.header(b"x-session-id")
         if given is None:
             return self._new_session()
-        if not SESSION_ID.fullmatch(given):
+        if not re.fullmatch(SESSION_ID, given):
             raise InvalidRequest("X-Session-Id: must be 1 to 128 characters of A-Z, a-z, 0-9 and ._:-")
         return given
-
-    def once(self, body: bytes) -> Once | None:
-        """Return the request's Idempotency-Key; raise InvalidRequest if it is none."""
-        return once_of(self._wire, ROUTE, body)
-
-    def announce(self, headers: Mapping[str, str]) -> None:
-        """Send these headers too, whatever the answer is."""
-        for name, value in headers.items():
-            self._wire.add_header(name.lower().encode(), value.encode())
-
-    def say_replayed(self) -> None:
-        """Say in the headers that this answer was given before."""
-        self._wire.add_header(*REPLAYED)
-
-    async def left(self) -> None:
-        """Return when the client has gone."""
-        await self._wire.left()
-
-    async def refuse(self, error: ForebayError, trace_id: str) -> None:
-        """Answer with a status and an error in OpenAI's shape."""
-        status, headers, _ = problem(error, trace_id)
-        body = _json(error_body(error))
-        kept = [pair for pair in headers if pair[0] not in (b"content-type", b"content-length")]
-        about = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await self._wire.start(status, [*kept, *about])
-        await self._wire.write(body, last=True)
-
-    def abort(self) -> None:
-        """Free the socket at once."""
-        self._wire.abort()
 
     async def write(self, events: Sequence[Event], *, last: bool) -> None:
         """Send `events` as chunks in one write; not streamed: keep them until the last, then send the whole."""
@@ -144,14 +102,12 @@ class OpenAIDoor:
     async def _collect(self, events: Sequence[Event]) -> None:
         for event in events:
             if (answer := self._whole.take(event)) is not None:
-                await self._send(*answer)
+                await self._send(*answer, event.retry_after if isinstance(event, Error) else None)
 
-    async def _send(self, status: int, answer: dict[str, Any]) -> None:
+    async def _send(self, status: int, answer: dict[str, Any], seconds: float | None) -> None:
         body = _json(answer)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        if status in RETRY_STATUSES:
-            headers.append((b"retry-after", b"1"))
-        await self._wire.start(status, headers)
+        await self._wire.start(status, [*headers, *retry_after(status, seconds)])
         await self._wire.write(body, last=True)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from service.api.caller import caller
 from service.api.openapi import refusals
 from service.errors import Cause, Conflict, NotFound
-
-if TYPE_CHECKING:
-    from service.ports import Principal
 
 router = APIRouter()
 
@@ -40,14 +38,6 @@ class Cancelling(BaseModel):
 
     message_id: str
     status: Literal["cancelling"]
-
-
-async def caller(request: Request) -> Principal:
-    """Return whose key came with the request; raise Unauthenticated."""
-    address = request.client.host if request.client else ""
-    authenticate = request.app.state.parts.authenticate
-    who: Principal = await authenticate(request.headers.get("authorization"), address)
-    return who
 
 
 @router.get("/sessions/{session_id}/messages", summary="What was said in a session", responses=refusals(404))

@@ -46,8 +46,13 @@ class Wire:
         client = self._scope.get("client")
         return client[0] if client else ""
 
-    async def body(self) -> bytes:
-        """Return the whole body; raise TooLarge. When the client leaves meanwhile, wait to be cancelled."""
+    async def body(self, at_most: int | None = None) -> bytes:
+        """Return the whole body; raise TooLarge. When the client leaves meanwhile, wait to be cancelled.
+
+        Args:
+            at_most: bytes, where a route takes less than the server does.
+        """
+        most = self._max_body if at_most is None else min(at_most, self._max_body)
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -56,9 +61,9 @@ class Wire:
                 await self._note_gone()
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
-            if size > self._max_body:
+            if size > most:
                 self._body_ended.set()
-                raise TooLarge(f"The body is larger than {self._max_body} bytes")
+                raise TooLarge(f"The body is larger than {most} bytes")
             if not message.get("more_body", False):
                 self._body_ended.set()
                 return b"".join(chunks)

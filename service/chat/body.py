@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from service.chat.structured import beyond_limits
 from service.chat.turn import Ask
 
-SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+SESSION_ID = r"^[A-Za-z0-9._:-]{1,128}$"
+SessionId = Annotated[str, StringConstraints(pattern=SESSION_ID)]
 
 
 class ChatBody(BaseModel):

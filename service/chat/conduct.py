@@ -161,6 +161,7 @@ def _last_words(turn: Turn, error: ForebayError) -> Error:
         phase=phase_of(error.phase or turn.where),
         retryable=error.retryable,
         trace_id=turn.span.trace_id,
+        retry_after=error.retry_after,
     )
 
 

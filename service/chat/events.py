@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from service.ports import ToolCall
 from service.work import Accepted
@@ -128,6 +129,7 @@ class Error(Event):
     phase: str | None
     retryable: bool
     trace_id: str
+    retry_after: SkipJsonSchema[float | None] = Field(default=None, exclude=True)  # seconds; a header's, where it can
 
 
 class TokenUsage(BaseModel):

@@ -125,6 +125,19 @@ def test_an_unknown_model_is_not_found_and_what_was_asked_for_is_not_repeated():
     in_house(scenario)
 
 
+def test_the_longest_body_of_a_turn_is_taken_however_it_is_escaped_and_a_longer_one_is_not_read():
+    longest = ("\\ud83d\\ude00" * 32_000).encode()
+
+    async def scenario(house):
+        sent = b'{"session_id": "s1", "model": "sim:tokens=3", "message": "%s"%s}'
+        whole = await house.chat(body=sent % (longest, b" " * 16_000))
+        refused = await house.chat(body=sent % (longest, b" " * 200_000))
+        assert whole.types[-1] == "message_completed"
+        assert (refused.status, refused.problem["code"]) == (413, "too_large")
+
+    in_house(scenario)
+
+
 def test_the_longest_message_and_the_longest_session_are_taken():
     async def scenario(house):
         sent = body(message="x" * 32_000, session_id="s" * 128, model="sim:tokens=3")
