@@ -1,4 +1,4 @@
-"""What a process costs, by the kernel's own accounting, and how variants are compared: in interleaved rounds, by ratios."""
+"""What a process costs, by the kernel's accounting, and how variants are compared: interleaved, by ratios."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Spread:
 
     def __str__(self) -> str:
         digits = 2 if self.median < 10 else 1 if self.median < 100 else 0
-        return f"{self.median:.{digits}f} ({self.least:.{digits}f}–{self.most:.{digits}f})"
+        return f"{self.median:.{digits}f} ({self.least:.{digits}f} to {self.most:.{digits}f})"
 
     def plain(self) -> Numbers:
         return {"median": self.median, "min": self.least, "max": self.most}

@@ -1,6 +1,6 @@
 """What full telemetry costs: the same streams of 200 tokens with everything observed, and with nothing.
 
-Metrics, logs and traces, exported over OTLP, against a service whose observer does nothing; the sample ratio 1.0 and 0.1.
+Metrics, logs and traces, exported over OTLP, against an observer that does nothing; sample ratios 1.0 and 0.1.
 `turn`: a whole chat turn on the embedded default (policy, SQLite, BM25, rerank, persist); `relay`: the model alone,
 behind `/v1`. The model says a token every two milliseconds, so that each is written by itself.
 """

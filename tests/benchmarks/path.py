@@ -1,4 +1,4 @@
-"""The streaming path alone, for the benchmarks: the real flow, conduct, outbox, phases and door, with nothing around it.
+"""The streaming path alone: the real flow, conduct, outbox, phases and door, with nothing around it.
 
 No telemetry, no retrieval, nothing persisted, a model that says its tokens at a given rhythm.
 """

@@ -63,7 +63,7 @@ def _here() -> dict[str, str]:
     return {
         "commit": commit.stdout.strip(),
         "at": datetime.now(UTC).isoformat(timespec="minutes"),
-        "machine": f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}",
         "load": f"{os.getloadavg()[0]:.1f}",
     }
 

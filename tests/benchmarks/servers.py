@@ -2,7 +2,7 @@
 
 References: `raw-turn` (an ASGI application that sends one encoded event per send and lets the loop turn after each, as
 whoever waits for a token does; `raw-burst` does not, and uvloop joins what it sends into one write), `relay` (a bare
-FastAPI and aiohttp relay), `upstream` (a fast fake provider), `collector` (takes OTLP and throws it away). Ours: `path-…`
+FastAPI and aiohttp relay), `upstream` (a fast fake provider), `collector` (throws OTLP away). Ours: `path-…`
 (the streaming path alone), `service` (the whole product, as `forebay serve` runs it).
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-
 from functools import partial
 from typing import TYPE_CHECKING
 
