@@ -102,8 +102,11 @@ def index(settings: Settings) -> str:
 
 
 def tools(settings: Settings) -> None:
-    """See whether the tools that have limits are there: a name that is none would limit nothing."""
+    """See whether each name stands for one tool, and those that have limits for one at all: others limit nothing."""
     known = names_of(settings)
+    for index, name in enumerate(known):
+        if name in known[:index]:
+            raise Fault(f"[[mcp]]: a tool that ships is called {name} too", "take it from that server's tools")
     for name in settings.tools:
         if name not in known:
             raise Fault(f"[tools.{name}]: there is no such tool", f"the tools are {', '.join(known)}")

@@ -148,8 +148,8 @@ def test_a_server_that_stands_still_is_left_and_connected_to_again(server, tmp_p
         until(lambda: outcome(service, "read_file") == ("completed", None))
 
 
-def test_what_is_not_allowed_or_not_taken_on_is_not_called(server, tmp_path):
-    with Service(tmp_path, SIMULATED + row(server, read_only=True)) as service:
+def test_what_is_not_allowed_or_not_taken_on_is_not_called(tmp_path):
+    with Service(tmp_path, SIMULATED + row(Child(), read_only=True)) as service:
         until(lambda: state(service) == "ready")
         assert outcome(service, "delete_file") == ("denied", "not_found")
         assert outcome(service, "wild") == ("denied", "not_found")

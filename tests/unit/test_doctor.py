@@ -16,3 +16,9 @@ def test_limits_of_a_tool_that_is_not_there_are_refused_with_the_names_of_those_
 def test_limits_of_tools_that_ship_and_of_servers_are_taken():
     server = {"name": "files", "command": ["files"], "tools": ["read_file"]}
     here.tools(Settings(mcp=[server], tools={"case_lookup": {}, "read_file": {}}))
+
+
+def test_a_server_s_tool_cannot_have_the_name_of_one_that_ships():
+    server = {"name": "files", "command": ["files"], "tools": ["case_lookup"]}
+    with pytest.raises(Fault, match="a tool that ships is called case_lookup too"):
+        here.tools(Settings(mcp=[server]))

@@ -12,6 +12,7 @@ from service.settings_errors import SettingsError, key_lines
 from service.settings_groups import Rate
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "forebay.example.toml"
+MCP_TWICE = '[[mcp]]\nname = "a"\ncommand = "x"\ntools = ["c"]\n[[mcp]]\nname = "{}"\ncommand = "x"\ntools = ["{}"]\n'
 
 
 @pytest.fixture
@@ -134,6 +135,9 @@ def test_every_error_is_told_with_its_own_line_or_variable(refused):
         ('[jobs]\nengine = "temporal"\n', "forebay.toml:1: jobs.temporal_address: engine = .temporal. needs"),
         ('[[mcp]]\nname = "a"\n', r"forebay.toml:1: mcp\[0\]: give either command or url"),
         ('[[mcp]]\nname = "a"\nurl = "ftp://x"\n', r"forebay.toml:3: mcp\[0\].url: "),
+        ('[[mcp]]\nname = "a"\ncommand = "x"\ntools = ["b.c"]\n', r"forebay.toml:4: mcp\[0\].tools"),
+        (MCP_TWICE.format("a", "d"), r"forebay.toml:6: mcp\[1\].name: another row has this name"),
+        (MCP_TWICE.format("b", "c"), r"forebay.toml:8: mcp\[1\].tools: a tool's name stands for one tool only"),
         ('[state]\nurl = "mysql://x"\n', "forebay.toml:2: state.url: "),
         ('[telemetry]\notlp_endpoint = "localhost:4318"\n', "forebay.toml:2: telemetry.otlp_endpoint: "),
         ('default_model = "none"\n', "forebay.toml:1: default_model: no provider has this model"),
