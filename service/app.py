@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
-from service.api.build import build_api, count_refused, endpoints
+from service.api.build import build_api, count_cut, count_refused, endpoints
 from service.api.edges import trusts_services
 from service.auth import Keys
 from service.chat.admittance import Admittance
@@ -62,7 +62,7 @@ def application(
     """Return what the server runs, not yet open, in one of `processes`."""
     service = Service(settings, environ, demo_key, processes)
     asgi = cast("ASGI3Application", Shell(service))  # uvicorn and Starlette each have types of their own for ASGI
-    return Application(asgi=asgi, drain=service.drain, on_refused=service.note_refusal)
+    return Application(asgi=asgi, drain=service.drain, on_refused=service.note_refusal, on_cut=service.note_cut)
 
 
 class Service:
@@ -175,6 +175,11 @@ class Service:
         reason = "too_large" if status in TOO_LARGE else "timeout" if status == TOO_SLOW else "invalid"
         count_refused(observer, method, counted, reason)
         return request_id
+
+    def note_cut(self, method: str, path: str, cause: Cause) -> None:
+        """Count a request that was cut off before all of it had come."""
+        if self._parts is not None:
+            count_cut(self._parts.observer, method, path, cause)
 
     def _watch_the_loop(self, observer: Observer) -> None:
         """Measure how late the loop is, say what nobody retrieved, and in development what blocks."""

@@ -19,7 +19,8 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.server.refusals import OnRefused, refusal
+from service.errors import Cause
+from service.server.refusals import OnCut, OnRefused, refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -57,10 +58,11 @@ class HardenedProtocol(HttpToolsProtocol):
     `forebay.headers_at`, the loop's time when the headers were in.
     """
 
-    def __init__(self, *args: Any, limits: ServerLimits, on_refused: OnRefused, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: ServerLimits, on_refused: OnRefused, on_cut: OnCut, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
-        self._on_refused = on_refused
+        self._on_refused, self._on_cut = on_refused, on_cut
+        self._cut_by = Cause.CLIENT_DISCONNECT
         self._reading = Reading.NOTHING
         self._unparsed = 0  # bytes since the parser last gave a piece of body or ended a request
         self._body_bytes = 0
@@ -114,6 +116,8 @@ class HardenedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running request, which uvicorn would not if another was pipelined behind it."""
         self._tell_running()
+        if self._reading is Reading.BODY and self._refused is None:
+            self._on_cut(*self._request(), self._cut_by)
         super().connection_lost(exc)
 
     def abort(self) -> None:
@@ -133,6 +137,7 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server is going: close after the running answer, or now."""
+        self._cut_by = Cause.SHUTDOWN
         if self._running is None:
             self.transport.close()
         else:
@@ -271,12 +276,15 @@ class HardenedProtocol(HttpToolsProtocol):
             self._answer_refusal(status)
 
     def _answer_refusal(self, status: HTTPStatus) -> None:
-        method = self.parser.get_method().decode() if self.url else ""
-        path = _path_of(self.url)
+        method, path = self._request()
         trace_id = self._on_refused(method, path, status)
         self.transport.write(refusal(status, path, trace_id, self.server_state.default_headers))
         self.transport.write_eof()
         self._watch(self._limits.linger_seconds)
+
+    def _request(self) -> tuple[str, str]:
+        """Return method and path of what is being read, as far as they are known."""
+        return (self.parser.get_method().decode() if self.url else ""), _path_of(self.url)
 
 
 def _path_of(url: bytes) -> str:

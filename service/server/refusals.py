@@ -9,12 +9,16 @@ import json
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
-from service.errors import Code
+from service.errors import Cause, Code
 
 OnRefused = Callable[[str, str, int], str]
 """`(method, path, status) -> trace id`: called once for each refusal, before it is sent, so that the application counts
 it like its own. Method and path are as far as they were read, the path as a scope has it, maybe empty, never checked:
 not for a label as they are. The answer is the trace id to tell the client, or an empty string. It must not raise."""
+
+OnCut = Callable[[str, str, Cause], None]
+"""`(method, path, cause)`: called for each request that was cut off within its body, so that the application, which
+never saw it, counts it. What holds for `OnRefused` holds here."""
 
 _REFUSALS = {
     HTTPStatus.BAD_REQUEST: (Code.INVALID_REQUEST, "The request is not valid", "This is not HTTP/1.1 as we read it."),
@@ -31,6 +35,10 @@ _REFUSALS = {
 def not_counted(_method: str, _path: str, _status: int) -> str:
     """The `OnRefused` of a server whose application does not count."""
     return ""
+
+
+def cut_not_counted(_method: str, _path: str, _cause: Cause) -> None:
+    """The `OnCut` of such a server."""
 
 
 def refusal(status: HTTPStatus, path: str, trace_id: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -20,7 +20,7 @@ import uvicorn
 from service.server.drain import Drain, DrainingServer
 from service.server.limits import DEFAULT_LIMITS, ServerLimits
 from service.server.protocol import HardenedProtocol
-from service.server.refusals import OnRefused, not_counted
+from service.server.refusals import OnCut, OnRefused, cut_not_counted, not_counted
 from service.server.supervisor import Supervisor, end_with_parent
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Application:
     asgi: ASGI3Application
     drain: Drain
     on_refused: OnRefused = not_counted
+    on_cut: OnCut = cut_not_counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ def make_server(serving: Serving, on_started: Callable[[], None]) -> DrainingSer
     """The server of one process, not yet running: `server.run(sockets)` blocks until it has ended."""
     application = serving.make_app()
     limits = serving.limits
-    protocol = partial(HardenedProtocol, limits=limits, on_refused=application.on_refused)
+    protocol = partial(HardenedProtocol, limits=limits, on_refused=application.on_refused, on_cut=application.on_cut)
     config = uvicorn.Config(
         application.asgi,
         http=cast("type[asyncio.Protocol]", protocol),

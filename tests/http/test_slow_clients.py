@@ -70,6 +70,15 @@ def test_a_reader_that_reads_nothing_is_dropped_within_the_emit_budget_and_its_s
     assert service.metric("forebay_producer_blocked_seconds_total") > 0
 
 
+def test_a_client_that_leaves_within_its_body_is_counted_as_one_that_left(service):
+    left = {"route": "/chat/stream", "cause": "client_disconnect", "phase": "input.validation"}
+    before = service.metric("forebay_cancellations_total", **left)
+    with connect(service, chat(QUICK)[:-5]):
+        pass
+    until(lambda: service.metric("forebay_cancellations_total", **left) == before + 1)
+    assert_at_rest(service)
+
+
 @needs_ss
 def test_a_hundred_readers_that_read_nothing_cost_little_memory(service):
     before = service.metric("forebay_cancellations_total", cause="stalled_reader")

@@ -30,11 +30,14 @@ class App:
         self.streams: set[asyncio.Task[None]] = set()
 
     def application(self) -> Application:
-        return Application(asgi=self, drain=self.drain, on_refused=self.refused)
+        return Application(asgi=self, drain=self.drain, on_refused=self.refused, on_cut=self.cut)
 
     def refused(self, method: str, path: str, status: int) -> str:
         self.notes.put(("refused", (method, path, int(status))))
         return "0af7651916cd43dd8448eb211c80319c"
+
+    def cut(self, method: str, path: str, cause: str) -> None:
+        self.notes.put(("cut", (method, path, str(cause))))
 
     async def drain(self, seconds: float) -> None:
         self.draining.set()

@@ -11,8 +11,10 @@ import time
 import pytest
 
 from service.server.limits import ServerLimits
+from service.server.protocol import Reading
 from tests.http.server.harness import HEAD, PATIENCE, Running, answer, closed, eventually, is_closed
 
+BODY = Reading.BODY
 WAIT = b"POST /wait" + HEAD + b"Content-Length: 2\r\n\r\nhi"
 ECHO = b"POST /echo" + HEAD + b"Content-Length: 2\r\n\r\nhi"
 HALF_ECHO = ECHO[:-1]
@@ -46,9 +48,33 @@ def test_what_is_pipelined_does_not_hide_the_disconnect(server, behind):
     server.noted("waiting")
     client.sendall(behind)
     client.close()
+    if behind is HALF_ECHO:
+        assert server.noted("cut") == ("POST", "/echo", "client_disconnect")
     server.noted("disconnected")
     eventually(lambda: server.connections() == 0)
     assert server.app.notes.empty()  # and the pipelined one was never started
+
+
+@pytest.mark.parametrize("leave", [socket.socket.close, reset])
+def test_a_client_that_leaves_within_its_body_is_reported_once(server, leave):
+    client = server.connect(b"POST http://test/ec%68o?x=1" + HEAD + b"Content-Length: 9\r\n\r\nhi")
+    connections = server.server.server_state.connections
+    eventually(lambda: server.in_loop(lambda: [one._reading for one in connections]) == [BODY])
+    leave(client)
+    assert server.noted("cut") == ("POST", "/echo", "client_disconnect")
+    eventually(lambda: server.connections() == 0)
+    assert server.app.notes.empty()
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /ec", ECHO[:-8], ECHO])
+def test_one_that_leaves_before_its_headers_are_in_or_after_its_answer_is_not(server, sent):
+    with server.connect(sent) as client:
+        eventually(lambda: server.connections() == 1)
+        if sent is ECHO:
+            answer(client)
+            server.noted("echo")
+    eventually(lambda: server.connections() == 0)
+    assert server.app.notes.empty()
 
 
 def test_a_pipelined_request_is_answered_after_the_first(server):
