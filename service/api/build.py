@@ -38,7 +38,10 @@ CORS_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Forebay-Debug", "X-Request-Timeout-Ms",
     "X-Session-Id", "traceparent", "tracestate",
 )  # fmt: skip
-CORS_EXPOSED = ("X-Request-Id", "Retry-After", "Idempotent-Replayed", "Location")
+CORS_EXPOSED = (
+    "X-Request-Id", "Retry-After", "Idempotent-Replayed", "Location",
+    "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
