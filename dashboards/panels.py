@@ -19,7 +19,8 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from dashboards.promql import metrics_of
 
-SECONDS, SHARE, PER_SECOND, COUNT = "s", "percentunit", "reqps", "short"
+SECONDS, SHARE, PER_SECOND, COUNT = "s", "percentunit", "suffix:/s", "short"
+WIDE = 12  # of 24 columns
 GOOD, WARN, BAD = "green", "orange", "red"
 # One colour for one outcome, on every board.
 OUTCOME_COLOURS = {
@@ -85,9 +86,10 @@ def lines(
     stacked: bool = False,
     steps: Sequence[tuple[float, str]] = (),
     colours: Mapping[str, str] | None = None,
+    top: float | None = None,
     width: int = 12,
 ) -> dashboard.Panel:
-    """Lines over time, the largest first in the legend; `steps` are drawn as lines across."""
+    """Lines over time; `steps` are drawn as lines across, `top` is the least that the axis shows."""
     panel = (
         timeseries.Panel()
         .line_width(1)
@@ -95,11 +97,13 @@ def lines(
         .show_points(common.VisibilityMode.NEVER)
         .span_nulls(False)  # noqa: FBT003  # the builder's way: a gap stays a gap
         .axis_soft_min(0)
-        .legend(_legend())
+        .legend(_legend(width))
         .tooltip(build.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
     )
     if stacked:
         panel.stacking(build.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    if top is not None:
+        panel.axis_soft_max(top)
     if steps:
         panel.thresholds(_thresholds(steps))
         panel.thresholds_style(build.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
@@ -197,9 +201,13 @@ def _thresholds(steps: Sequence[tuple[float, str]]) -> builders.ThresholdsConfig
     return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(found)
 
 
-def _legend() -> build.VizLegendOptions:
-    legend = build.VizLegendOptions().show_legend(True).display_mode(common.LegendDisplayMode.TABLE)  # noqa: FBT003
-    return legend.placement(common.LegendPlacement.RIGHT).calcs(["max", "lastNotNull"]).sort_by("Max").sort_desc(True)  # noqa: FBT003
+def _legend(width: int) -> build.VizLegendOptions:
+    """Beside a wide chart a table, the largest first; below a narrow one the names."""
+    legend = build.VizLegendOptions().show_legend(True)  # noqa: FBT003  # the builder's way
+    if width < WIDE:
+        return legend.display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM)
+    legend.display_mode(common.LegendDisplayMode.TABLE).placement(common.LegendPlacement.RIGHT)
+    return legend.calcs(["max"]).sort_by("Max").sort_desc(True)  # noqa: FBT003  # the builder's way
 
 
 def _no_traffic() -> dashboard.SpecialValueMap:

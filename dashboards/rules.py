@@ -13,8 +13,8 @@ Severity = Literal["critical", "warning"]  # critical pages, warning makes a tic
 
 # Durations for tests: the same rules, with an hour gone in seconds. What is not here may not stand in a rule.
 SHORT = {
-    "1m": "1s",
-    "2m": "2s",
+    "1m": "2s",
+    "2m": "4s",
     "5m": "6s",
     "10m": "8s",
     "15m": "10s",

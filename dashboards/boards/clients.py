@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.board import Board, Row
 from dashboards.conditions import BEFORE_ANYTHING
-from dashboards.panels import BAD, PER_SECOND, SECONDS, SHARE, WARN, Query, Says, lines, single
+from dashboards.panels import BAD, OUTCOME_COLOURS, PER_SECOND, SECONDS, SHARE, WARN, Query, Says, lines, single
 from dashboards.promql import quantile, rate, ratio
 from telemetry import catalogue as rows
 
@@ -93,7 +93,8 @@ _LEAVING = Row(
             ),
             Query(rate(rows.GENERATED_TOKENS_TOTAL, by="outcome"), "{{outcome}}"),
             Query(rate(rows.WASTED_TOKENS_TOTAL), "wasted"),
-            unit="cps",
+            unit=PER_SECOND,
+            colours=OUTCOME_COLOURS,
         ),
     ],
 )

@@ -77,6 +77,7 @@ _COURSE = Row(
             Query(rate(rows.TELEMETRY_SPANS_DROPPED_TOTAL), "spans"),
             Query(rate(rows.TELEMETRY_LOG_LINES_DROPPED_TOTAL), "log lines"),
             unit=PER_SECOND,
+            top=1,
         ),
     ],
 )

@@ -142,7 +142,7 @@ _TENANTS = Row(
             "Tokens by tenant",
             Says("Tokens that each tenant's requests took and gave.", "A sudden rise is a loop in somebody's client."),
             Query(rate(rows.TENANT_TOKENS_TOTAL, by="tenant, direction"), "{{tenant}} {{direction}}"),
-            unit="cps",
+            unit=PER_SECOND,
             width=8,
         ),
     ],

@@ -77,16 +77,16 @@ class Program:
 
 
 class Prometheus(Program):
-    """Debian's Prometheus, with our rules; it scrapes what `watch` names, twice a second."""
+    """Debian's Prometheus, with our rules; it scrapes what `watch` names."""
 
-    def __init__(self, folder, *, rules="", alertmanager=None):
+    def __init__(self, folder, *, rules="", alertmanager=None, every="1s"):
         path = require("prometheus", "apt-get install prometheus")
         self.url = f"http://127.0.0.1:{free_port()}"
         self._targets, self._watched = folder / "targets.json", {}
         self._targets.write_text("[]")
         (folder / "rules.yml").write_text(rules or "groups: []")
         config = {
-            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": "1s"},
             "rule_files": [str(folder / "rules.yml")],
             "scrape_configs": [
                 {
@@ -167,6 +167,12 @@ class Alertmanager(Program):
             ready=f"http://{self.address}/-/ready",
             log=folder / "alertmanager.log",
         )
+
+    def silenced(self):
+        """Name and job of every alert that fires and is not told, since another one is."""
+        asked = {"active": "false", "inhibited": "true"}
+        alerts = httpx.get(f"http://{self.address}/api/v2/alerts", params=asked, trust_env=False).json()
+        return {(alert["labels"]["alertname"], alert["labels"].get("job", "")) for alert in alerts}
 
 
 class Inbox:

@@ -10,6 +10,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 
@@ -21,8 +22,9 @@ from tests.e2e.support_crowd import Crowd
 from tests.process import SIMULATED, Service
 from tests.telemetry.otlp_sink import OtlpSink
 
-WELL = (lambda user: user.ask("sim:ttft_ms=5,tokens=5,interval_ms=5"), 4)
-FIRING, RESOLVED = 75.0, 75.0  # seconds until all of them are told
+BRIEF = "[server]\ndrain_seconds = 0.2\n"  # the end of a test
+WELL = (lambda user: user.ask("sim:ttft_ms=5,tokens=5,interval_ms=5"), 3)
+FIRING, RESOLVED = 90.0, 90.0  # seconds until all of them are told
 
 
 @dataclass(frozen=True)
@@ -35,34 +37,57 @@ class Trouble:
     relief: tuple = (WELL,)
 
 
+async def work(user):
+    """Ask for a report from a model that takes its time."""
+    job = {"kind": "report", "input": {"question": "What is case C-1042 about?", "model": "sim:ttft_ms=60000"}}
+    async with user.http.post(f"{user.url}/jobs", json=job, headers=user.headers()) as answer:
+        await answer.read()
+
+
+async def call_off(user):
+    """Cancel every job."""
+    async with user.http.get(f"{user.url}/jobs", headers=user.headers()) as answer:
+        jobs = (await answer.json())["jobs"]
+    for job in jobs:
+        if job["status"] in {"queued", "running"}:
+            async with user.http.post(f"{user.url}/jobs/{job['job_id']}/cancel", headers=user.headers()) as answer:
+                await answer.read()
+
+
 TROUBLES = {
     "provider": Trouble(
         "",
         # Of many models, so that no circuit opens: it would send nothing more, and the provider fail no more.
-        ((lambda user: user.ask(f"sim:status=503,seed={user.chance.randrange(10**9)}"), 6),),
+        ((lambda user: user.ask(f"sim:status=503,seed={user.chance.randrange(10**9)}"), 4),),
         ("ForebayTurnsBudgetBurnsFast", "ForebayProviderFails"),
     ),
     "slow": Trouble(
         "[budgets]\nfirst_token_ms = 8000\n",
-        ((lambda user: user.ask("sim:ttft_ms=3500,interval_ms=1300,tokens=3"), 4),),
+        ((lambda user: user.ask("sim:ttft_ms=3500,interval_ms=1300,tokens=3"), 3),),
         ("ForebayFirstTokenBudgetBurnsFast", "ForebayTokenGapBudgetBurnsFast"),
     ),
     "leaving": Trouble(
         "",
-        ((lambda user: user.leave("sim:ttft_ms=2500", 0), 6),),
+        ((lambda user: user.leave("sim:ttft_ms=2500", 0), 4),),
         ("ForebayClientsLeaveBeforeFirstToken",),
     ),
     "poor": Trouble(
         "[budgets]\nretrieval_ms = 1\n",
-        ((lambda user: user.ask("sim:ttft_ms=5,tokens=5,interval_ms=5"), 4),),
+        (WELL,),
         ("ForebayPhaseTimesOut", "ForebayDependencyMissing", "ForebayDegradedBudgetBurnsSlowly"),
-        relief=((lambda user: user.complete(), 4),),  # these retrieve nothing
+        relief=((lambda user: user.complete(), 3),),  # these retrieve nothing
     ),
     "crowded": Trouble(
         "[limits]\nrequests = 2\nqueue = 4\ntenant_queue = 4\n",
         ((lambda user: user.ask("sim:ttft_ms=5,tokens=20,interval_ms=50"), 8),),
         ("ForebaySaturated", "ForebayOverloaded"),
-        relief=((lambda user: user.ask("sim:ttft_ms=5,tokens=5,interval_ms=5"), 1),),
+        relief=((WELL[0], 1),),
+    ),
+    "waiting": Trouble(
+        "[budgets]\ntotal_ms = 100000\ngeneration_ms = 90000\nfirst_token_ms = 80000\n[jobs]\nconcurrency = 1\n",
+        ((work, 0.5),),
+        ("ForebayJobsWait",),
+        relief=((call_off, 0.5),),
     ),
 }
 WORN = ("ForebayStalledReaders", "ForebayEventLoopBlocked", "ForebayTelemetryDropped")
@@ -73,10 +98,11 @@ EXPECTED = [
     ("ForebayInstanceDown", "pair"),  # two processes, one of which is gone's
 ]
 
-# Families of which no alert is provoked here, each with its reason.
+SILENCED = {("ForebayTurnsBudgetBurnsSlowly", "provider")}  # beside the page for its fast burn
+
+# Families of which no alert is provoked here, each with its reason: a list that is to stay as short as it is.
 UNPROVOKED = {
     "leaks": "nothing that a client or a dependency does makes a place leak; tests/simulation holds it at 0",
-    "jobs": "the feature is not there yet",
 }
 
 
@@ -89,9 +115,16 @@ async def paused(process):
         os.kill(process.pid, signal.SIGCONT)
 
 
+class Night(NamedTuple):
+    """What was told, and what was not told since something worse was."""
+
+    inbox: Inbox
+    silenced: set
+
+
 @pytest.fixture(scope="module")
-def inbox(tmp_path_factory):
-    """Everything is broken at once, then everything is mended; what was told of it is here."""
+def night(tmp_path_factory):
+    """Everything is broken at once, then everything is mended."""
     folder = tmp_path_factory.mktemp("night")
     with contextlib.ExitStack() as house:
         inbox = house.enter_context(Inbox())
@@ -99,9 +132,12 @@ def inbox(tmp_path_factory):
         worn = f'[budgets]\nemit_ms = 300\n[telemetry]\notlp_endpoint = "{collector.url}"\n'
         configs = {job: trouble.config for job, trouble in TROUBLES.items()} | {"worn": worn, "gone": ""}
         with ThreadPoolExecutor(3) as starting:  # three at a time: each takes a second or two
-            begun = {job: starting.submit(Service, folder / job, text + SIMULATED) for job, text in configs.items()}
+            begun = {
+                job: starting.submit(Service, folder / job, BRIEF + text + SIMULATED) for job, text in configs.items()
+            }
         for one in begun.values():
-            house.enter_context(one.result())
+            if one.exception() is None:  # if one has not started, the others end all the same
+                house.enter_context(one.result())
         services = {job: one.result() for job, one in begun.items()}
         manager = house.enter_context(Alertmanager(folder, inbox))
         rules = rules_file([shortened(slo_group()), shortened(cause_group())], Links(), "1s")
@@ -110,19 +146,21 @@ def inbox(tmp_path_factory):
         _break(services, prometheus, crowd)
         with contextlib.suppress(AssertionError):  # which one was not told is said by its own test
             until(lambda: all(inbox.told(name, job) for name, job in EXPECTED), FIRING, "firing")
-        services["gone"] = house.enter_context(Service(folder / "gone", SIMULATED))
+            until(lambda: manager.silenced() >= SILENCED, FIRING, "silenced")
+        silenced = manager.silenced()
+        services["gone"] = house.enter_context(Service(folder / "gone", BRIEF + SIMULATED))
         collector.release()
         _mend(services, prometheus, crowd)
         with contextlib.suppress(AssertionError):
             until(lambda: all(_is_over(inbox, name, job) for name, job in EXPECTED), RESOLVED, "resolved")
-        yield inbox
+        yield Night(inbox, silenced)
 
 
 def _break(services, prometheus, crowd):
     pair = [services["crowded"], services["gone"]]
     prometheus.watch(pair=pair, **{job: [service] for job, service in services.items()})
-    scraped = "count (forebay_build_info) > 8 or vector(0)"
-    until(lambda: prometheus.query(scraped)[0]["value"][1] == "9", 30, "every service is scraped")
+    scraped = "count (forebay_build_info) > 9 or vector(0)"
+    until(lambda: prometheus.query(scraped)[0]["value"][1] == "10", 30, "every service is scraped")
     for job, trouble in TROUBLES.items():
         crowd.does(services[job], *trouble.fault)
     process = services["worn"].process
@@ -138,16 +176,15 @@ def _mend(services, prometheus, crowd):
 
 
 def _is_over(inbox, name, job):
-    told = inbox.told(name, job)
-    return bool(told) and told[-1]["status"] == "resolved"
+    return any(alert["status"] == "resolved" for alert in inbox.told(name, job))
 
 
 @pytest.mark.parametrize(("name", "job"), EXPECTED)
-def test_an_alert_is_told_and_told_again_when_it_is_over(inbox, name, job):
-    told = inbox.told(name, job)
+def test_an_alert_is_told_and_told_again_when_it_is_over(night, name, job):
+    told = night.inbox.told(name, job)
     assert told, "it did not fire"
     assert told[0]["status"] == "firing"
-    assert told[-1]["status"] == "resolved"
+    assert "resolved" in [alert["status"] for alert in told]  # not the last one: a busy machine makes some fire again
     alert = next(rule for rule in (*slo_group().rules, *CAUSES) if isinstance(rule, Alert) and rule.name == name)
     assert told[0]["severity"] == alert.severity
     assert told[0]["summary"] == alert.summary
@@ -157,12 +194,8 @@ def test_an_alert_is_told_and_told_again_when_it_is_over(inbox, name, job):
     assert job in told[0]["description"]
 
 
-def test_a_page_silences_the_tickets_of_its_kind(inbox):
-    """`gone` is down as an instance, too; the slow burn of `provider` is told when the fast one is over, if at all."""
-    assert not inbox.told("ForebayInstanceDown", "gone")
-    order = [alert for name in ("Fast", "Slowly") for alert in inbox.told(f"ForebayTurnsBudgetBurns{name}", "provider")]
-    page = [alert["arrived"] for alert in order if alert["severity"] == "critical" and alert["status"] == "resolved"]
-    assert all(alert["arrived"] > page[0] for alert in order if alert["severity"] == "warning")
+def test_a_page_silences_the_tickets_of_its_kind(night):
+    assert night.silenced >= SILENCED
 
 
 def test_every_page_and_a_ticket_of_every_family_is_provoked():
