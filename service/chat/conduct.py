@@ -126,6 +126,7 @@ async def _run(turn: Turn, use: Parts, door: Door, do: Flow) -> None:
         turn.observer.log(LOG_BUG, exc_info=error)
         await _end(turn, use, Internal())
     else:
+        turn.settle()  # before the client is told: its next request meets what this one used
         turn.outbox.close(_success(turn))
 
 
