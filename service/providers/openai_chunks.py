@@ -6,7 +6,7 @@ here and nowhere later. Servers differ in what they leave out, so almost everyth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
@@ -81,17 +81,15 @@ class ChunkReader:
         self._usage: _Usage | None = None
         self._calls: list[tuple[int, str]] = []  # what a server calls each one: its index and id
 
-    def read(self, payload: bytes) -> Iterator[Delta]:
-        """Yield what one payload says.
+    def read(self, payload: bytes) -> Iterable[Delta]:
+        """Return what one payload says.
 
         Raises:
             ProviderFailure: It is no chunk, or it tells of an error.
         """
         if payload == b"[DONE]":
             self.done = True
-            if not self.ended:  # no reason was given, but an end
-                yield self._finish("stop")
-            return
+            return () if self.ended else (self._finish("stop"),)  # no reason was given, but an end
         try:
             chunk = _decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -99,22 +97,23 @@ class ChunkReader:
         if chunk.error is not None:
             raise _failure(chunk.error if isinstance(chunk.error, _Error) else _Error(), self.request_id)
         self._usage = chunk.usage or self._usage
-        for choice in (chunk.choices or ())[:1]:
-            yield from self._choice(choice)
+        return self._choice(chunk.choices[0]) if chunk.choices else ()
 
     def rest(self) -> Iterator[Delta]:
         """Yield what is only known at the end: the last count of tokens that was sent, if any was."""
         if self._usage is not None:
             yield Usage(counted(self._usage.prompt_tokens), counted(self._usage.completion_tokens))
 
-    def _choice(self, choice: _Choice) -> Iterator[Delta]:
+    def _choice(self, choice: _Choice) -> list[Delta]:
+        said: list[Delta] = []
         if (delta := choice.delta) is not None:
             if text := delta.content or delta.refusal:
-                yield Text(text)
-            for call in delta.tool_calls or ():
-                yield self._tool_call(call)
+                said.append(Text(text))
+            if delta.tool_calls:
+                said += map(self._tool_call, delta.tool_calls)
         if choice.finish_reason and not self.ended:
-            yield self._finish(choice.finish_reason)
+            said.append(self._finish(choice.finish_reason))
+        return said
 
     def _finish(self, reason: str) -> Finish:
         if reason in _NOT_AN_ENDING:

@@ -28,27 +28,32 @@ class SseDecoder:
         """Return the payloads that `chunk` completes, each without its `data:`.
 
         Raises:
-            ProviderFailure: An event is longer than the limit.
+            ProviderFailure: An event that is not yet whole is longer than the limit.
         """
         if b"\n" not in chunk:
-            self._hold(self._begun, chunk)
+            self._hold(chunk)
             return []
-        start = b"".join(self._begun)
-        self._begun, self._size = [], self._size - len(start)
-        *lines, rest = (start + chunk).split(b"\n")
-        payloads = []
+        *lines, rest = b"".join((*self._begun, chunk)).split(b"\n")
+        data, payloads = self._data, []
         for line in lines:
-            if line.startswith(b"data:"):
-                self._hold(self._data, line[6:] if line.startswith(b"data: ") else line[5:])
-            elif (not line or line == b"\r") and self._data:
-                payloads.append(b"\n".join(self._data).replace(b"\r\n", b"\n").removesuffix(b"\r"))
-                self._data, self._size = [], 0
-        if rest:
-            self._hold(self._begun, rest)
+            if line[:5] == b"data:":
+                data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif data and (not line or line == b"\r"):
+                payloads.append(_payload(data))
+                data.clear()
+        self._begun, self._size = [], sum(map(len, data))
+        self._hold(rest)
         return payloads
 
-    def _hold(self, where: list[bytes], part: bytes) -> None:
-        self._size += len(part)
+    def _hold(self, beginning: bytes) -> None:
+        """Keep what is the beginning of a line."""
+        self._size += len(beginning)
         if self._size > self._limit:
             raise malformed()
-        where.append(part)
+        if beginning:
+            self._begun.append(beginning)
+
+
+def _payload(data: list[bytes]) -> bytes:
+    payload = data[0] if len(data) == 1 else b"\n".join(data).replace(b"\r\n", b"\n")
+    return payload[:-1] if payload[-1:] == b"\r" else payload

@@ -59,13 +59,16 @@ class Outbox(Generic[E]):
 
     def put_nowait(self, event: E) -> None:
         """Add `event`; raise asyncio.QueueFull when `put` would wait."""
-        depth = len(self._events) + 1
-        if depth > self._bound:
+        events = self._events
+        if len(events) >= self._bound:
             raise asyncio.QueueFull
         self.opened = True
-        self._events.append(event)
-        self.high_water = max(self.high_water, depth)
-        self._wake_reader()
+        events.append(event)
+        depth = len(events)
+        if depth > self.high_water:  # noqa: PLR1730  (for every token: a call of max costs four times the comparison)
+            self.high_water = depth
+        if self._reader is not None:
+            self._wake_reader()
 
     def close(self, last: E | None = None) -> None:
         """End the stream with `last`, at once; a second call changes nothing."""
@@ -84,9 +87,9 @@ class Outbox(Generic[E]):
         if not (self._events or self._closed or self._nudged):
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()  # kept: asking costs a system call in Python 3.11
-            self._reader = self._loop.create_future()
+            reader = self._reader = self._loop.create_future()
             try:
-                await self._reader
+                await reader
             finally:
                 self._reader = None
         events = self._empty()
@@ -114,6 +117,7 @@ class Outbox(Generic[E]):
     def _wake_reader(self) -> None:
         if self._reader is not None:
             _wake(self._reader)
+            self._reader = None  # once is enough, however much comes before it runs
 
 
 def _wake(waiter: Waiter) -> None:
