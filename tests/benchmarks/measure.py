@@ -30,9 +30,15 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process tree so far, in seconds, to the nanosecond: the clock of each of its processes."""
-    return sum(time.clock_gettime((~one << 3) | 2) for one in _tree(pid))  # clock_getcpuclockid(3), as Linux has it
+def cpu_seconds(pid: int, *, children: bool = True) -> float:
+    """CPU time of a process, and of those below it, in seconds so far, to the nanosecond."""
+    processes = _tree(pid) if children else [pid]
+    return sum(time.clock_gettime((~one << 3) | 2) for one in processes)  # clock_getcpuclockid(3), as Linux has it
+
+
+def thread_seconds(pid: int) -> float:
+    """CPU time of a process's main thread in seconds so far."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def resident_bytes(pid: int) -> int:
@@ -56,7 +62,7 @@ class Server:
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{self.port}"
         try:
-            _until_open(self.port, self.process)
+            until_open(self.port, self.process)
         except BaseException:
             self.process.kill()
             raise
@@ -77,7 +83,8 @@ class Server:
             self.process.wait()
 
 
-def _until_open(port: int, process: subprocess.Popen, seconds: float = 90.0) -> None:
+def until_open(port: int, process: subprocess.Popen, seconds: float = 90.0) -> None:
+    """Wait until somebody listens on `port`; raise if `process` ends before."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -14,7 +14,7 @@ from functools import partial
 from tests.benchmarks.load import load
 from tests.benchmarks.measure import Numbers, Server, cpu_seconds, interleaved, ratios, values
 from tests.benchmarks.results import Result, Row
-from tests.benchmarks.service import HEADERS, SIMULATED, WIDE, Forebay
+from tests.benchmarks.service import HEADERS, SIMULATED, WIDE, Forebay, traced
 
 TOKENS = 200
 STREAMS = 160
@@ -44,8 +44,7 @@ def run(rounds: int = 7) -> Result:
         collector = stack.enter_context(Server("collector"))
         servers = {"off": stack.enter_context(Forebay(WIDE + SIMULATED, telemetry="off"))}
         for ratio in GOALS:
-            traced = f'[telemetry]\notlp_endpoint = "{collector.url}"\nsample_ratio = {ratio}\n'
-            servers[ratio] = stack.enter_context(Forebay(traced + WIDE + SIMULATED))
+            servers[ratio] = stack.enter_context(Forebay(traced(collector.url, float(ratio)) + WIDE + SIMULATED))
         for name, kind in (("turn", TURN), ("relay", RELAY)):
             found = interleaved({which: partial(once, server, kind) for which, server in servers.items()}, rounds)
             rows.append(Row(f"{name}: ms of CPU per stream, telemetry off", values(found, "off", "CPU")))

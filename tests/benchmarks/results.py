@@ -13,7 +13,13 @@ from typing import Any
 
 from tests.benchmarks.measure import Spread
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "results"
+PAGE = Path(__file__).with_name("RESULTS.md")
+HEAD = """
+Made by `make bench`; the numbers are beside this page in `results/`. Variants run in interleaved rounds, and ratios are
+taken within a round. CPU is the kernel's account of the server's processes. Where the machine was shared while this
+ran, ratios of CPU tell more than anything that was timed; how busy it was stands under each table.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,20 +48,33 @@ class Result:
     rows: list[Row] = field(default_factory=list)
 
     def page(self) -> str:
+        """The result as a part of the page."""
         lines = [f"| {row.what} | {row.shown()} | {row.goal} |" for row in self.rows]
         table = ["| | median (range) | goal |", "|---|---|---|", *lines]
         return "\n".join([f"## {self.title}", "", self.measures.strip(), "", f"{self.about}.", "", *table, ""])
 
     def plain(self) -> dict[str, Any]:
-        return {"title": self.title, "about": self.about, "rows": [row.plain() for row in self.rows]}
+        """The numbers."""
+        about = {"title": self.title, "measures": self.measures.strip(), "about": self.about}
+        return {**about, "rows": [row.plain() for row in self.rows]}
 
 
 def keep(name: str, result: Result) -> None:
-    """Write one benchmark's numbers to results/NAME.json with when and where, and the page of all of them anew."""
-    folder = FOLDER / "results"
-    folder.mkdir(exist_ok=True)
-    told = {**result.plain(), "measures": result.measures.strip(), **_here()}
-    (folder / f"{name}.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write a benchmark's numbers to results/NAME.json, its table to results/NAME.md, with when and where."""
+    FOLDER.mkdir(exist_ok=True)
+    here = _here()
+    told = json.dumps({**result.plain(), **here}, indent=1, ensure_ascii=False)
+    (FOLDER / f"{name}.json").write_text(told + "\n", encoding="utf-8")
+    where = f"At {here['commit']}, {here['at']}; one minute's load of the machine {here['load']}."
+    (FOLDER / f"{name}.md").write_text(f"{result.page()}\n{where}\n", encoding="utf-8")
+
+
+def write_page() -> None:
+    """Put RESULTS.md together from what was measured last."""
+    tables = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md"))]
+    here = _here()
+    head = f"# Results\n\n{HEAD.strip()}\n\nMachine: {here['machine']}; Python {here['python']}.\n"
+    PAGE.write_text("\n".join([head, *tables]), encoding="utf-8")
 
 
 def _here() -> dict[str, str]:
@@ -63,7 +82,8 @@ def _here() -> dict[str, str]:
     return {
         "commit": commit.stdout.strip(),
         "at": datetime.now(UTC).isoformat(timespec="minutes"),
-        "machine": f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores of {_processor()}, Linux {platform.release()}",
+        "python": platform.python_version(),
         "load": f"{os.getloadavg()[0]:.1f}",
     }
 

@@ -2,8 +2,8 @@
 
 References: `raw-turn` (an ASGI application that sends one encoded event per send and lets the loop turn after each, as
 whoever waits for a token does; `raw-burst` does not, and uvloop joins what it sends into one write), `relay` (a bare
-FastAPI and aiohttp relay), `upstream` (a fast fake provider), `collector` (throws OTLP away). Ours: `path-…`
-(the streaming path alone), `service` (the whole product, as `forebay serve` runs it).
+FastAPI and aiohttp relay), `upstream` (a fast fake provider), `collector` (takes OTLP and throws it away). Ours:
+`path-…`, the streaming path alone. The whole product is in service.py.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ class Upstream(asyncio.Protocol):
         }  # fmt: skip
         last = {**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         usage = {**chunk, "choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": tokens, "total_tokens": 9}}
-        one = _chunked(b"data: %b\n\n" % msgspec.json.encode(chunk)) * at_once
-        end = b"".join(_chunked(b"data: %b\n\n" % msgspec.json.encode(part)) for part in (last, usage))
-        self._pieces = [one] * (tokens // at_once) + [end + _chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"]
+        one = chunked(b"data: %b\n\n" % msgspec.json.encode(chunk)) * at_once
+        end = b"".join(chunked(b"data: %b\n\n" % msgspec.json.encode(part)) for part in (last, usage))
+        self._pieces = [one] * (tokens // at_once) + [end + chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"]
         self._waiting = b""
 
     def connection_made(self, transport):
@@ -94,7 +94,7 @@ class Upstream(asyncio.Protocol):
         head, found, rest = self._waiting.partition(b"\r\n\r\n")
         if not found:
             return
-        length = _length(head)
+        length = length_of(head)
         if len(rest) >= length:
             self._waiting = rest[length:]
             self._sending = asyncio.ensure_future(self._answer())
@@ -128,17 +128,17 @@ class Collector(asyncio.Protocol):
             self._head = b"" if found else head
             if not found:
                 return
-            self._left = _length(head)
+            self._left = length_of(head)
         self._left -= len(data)
         if self._left == 0:
             self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
 
-def _length(head: bytes) -> int:
+def length_of(head: bytes) -> int:
     return next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
 
 
-def _chunked(data: bytes) -> bytes:
+def chunked(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 

@@ -1,11 +1,12 @@
 """The whole product as it is run, for measuring: `forebay serve` with a configuration, telemetry on or off.
 
-`python -m tests.benchmarks.service full|off PORT FOLDER`, with the settings in FOLDER/forebay.toml. `off` puts a silent
-observer in telemetry's place and leaves out the instrumentation of HTTP: what is left is the service without telemetry.
+`python -m tests.benchmarks.service full|off|profiled PORT FOLDER`, with the settings in FOLDER/forebay.toml. `off` puts
+a silent observer in telemetry's place and leaves out the instrumentation of HTTP: what is left is the service without.
 """
 
 from __future__ import annotations
 
+import cProfile
 import os
 import sys
 import tempfile
@@ -33,7 +34,37 @@ WIDE = """
 requests = 100000
 tenant_requests = 100000
 queue = 100000
+[budgets]
+total_ms = 600000
+input_validation_ms = 10000
+policy_ms = 10000
+context_ms = 10000
+admission_ms = 10000
+retrieval_ms = 10000
+rerank_ms = 10000
+first_token_ms = 600000
+token_gap_ms = 600000
+generation_ms = 600000
+finalization_ms = 10000
 """
+"""Nothing is refused and nothing given up: a machine that is busy with something else is to cost time, not streams."""
+
+
+def upstream(url: str) -> str:
+    """Settings of a provider at `url`."""
+    return f"""
+[[providers]]
+name = "upstream"
+kind = "openai_compatible"
+base_url = "{url}/v1"
+models = ["small"]
+max_concurrency = 100000
+"""
+
+
+def traced(collector: str, ratio: float) -> str:
+    """Settings of full telemetry, with so many of the traces kept."""
+    return f'[telemetry]\notlp_endpoint = "{collector}"\nsample_ratio = {ratio}\n'
 
 
 class Forebay(Server):
@@ -41,7 +72,7 @@ class Forebay(Server):
 
     Args:
         config: settings in TOML.
-        telemetry: `full` or `off`.
+        telemetry: `full`, `off`, or `profiled`: full, and what the main thread did is in FOLDER/profile at the end.
         folder: where its data is, if somebody made some; it stays.
     """
 
@@ -81,7 +112,15 @@ def main(telemetry: str, port: str, folder: str) -> None:
         app.Telemetry = _NoTelemetry
         build.instrument = lambda application, observer, *, trusts: None
     os.chdir(folder)
-    forebay(["serve", "--config", "forebay.toml", "--data-dir", "data", "--port", port])
+    serve = ["serve", "--config", "forebay.toml", "--data-dir", "data", "--port", port]
+    if telemetry != "profiled":
+        forebay(serve)
+        return
+    profile = cProfile.Profile()
+    try:
+        profile.runcall(forebay, serve)
+    except SystemExit:
+        profile.dump_stats("profile")
 
 
 if __name__ == "__main__":
