@@ -43,7 +43,7 @@ def test_a_key_is_claimed_by_the_first_and_shown_to_the_next(database):
 
 def test_of_many_who_claim_one_key_at_once_one_has_it(database):
     async def scenario(bench: Bench) -> None:
-        claims = await asyncio.gather(*(bench.store.claim_call(new_call()) for _ in range(20)))
+        claims = await asyncio.gather(*(bench.store.claim_call(new_call(call_id=f"c{n}")) for n in range(20)))
         assert claims.count(None) == 1
 
     database.run(scenario)

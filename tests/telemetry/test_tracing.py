@@ -1,6 +1,5 @@
 import socket
 import threading
-import time
 
 import pytest
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -134,12 +133,9 @@ def test_a_collector_that_hangs_delays_neither_a_span_nor_the_shutdown(hanging):
     opened = Opened(otlp_exporter(hanging.url))
     opened.spans(600)
     assert hanging.connected.wait(5)
-    started = time.perf_counter()
     opened.spans(1_000)
-    assert time.perf_counter() - started < 1.0  # a thousand spans cost about 30 ms
-    started = time.perf_counter()
     assert not opened.tracing.close(0.2)
-    assert time.perf_counter() - started < 2.0
+    assert opened.reached == []  # the first batch is on its way still: had a span waited for it, it would have failed
     assert sum(opened.dropped) == 600 + 1_000 - 512
     hanging.release()
     assert len(hanging.wait_for(512)) == 512  # the batch that was on its way, and none of the abandoned ones
@@ -149,9 +145,8 @@ def test_a_dead_endpoint_delays_nothing_and_loses_what_it_is_sent():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     opened = Opened(otlp_exporter(f"http://127.0.0.1:{port}"))
-    started = time.perf_counter()
     opened.spans(100)
-    assert time.perf_counter() - started < 1.0
+    assert opened.dropped == []  # nobody has waited to learn that it is dead
     opened.tracing.close(0.2)
     opened.ended()
     assert sum(opened.dropped) == 100
