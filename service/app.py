@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version
@@ -18,7 +17,7 @@ from service.auth import Keys
 from service.chat.admittance import Admittance
 from service.chat.claims import unfounded_claim
 from service.chat.parts import Gates, Parts
-from service.equipment import ToolServers, label_of, names_of, policy_of, toolbox_of, tools_of
+from service.equipment import ToolServers, policy_of, toolbox_of, tools_of
 from service.errors import Cause
 from service.limits import RERANK_WORKERS, Limits
 from service.providers import local
@@ -33,13 +32,12 @@ from service.runtime.world import real_world
 from service.server.run import Application
 from service.store import BEAT_EVERY, StateStore, migrate, open_store
 from service.store.tenants import tenants_of
-from service.translate import api_options, budgets_of, extra_bounds, habits_of, redis_url_of, show_budgets
+from service.translate import api_options, budgets_of, habits_of, redis_url_of, show_budgets, telemetry_options
 from service.upkeep import Upkeep
-from service.workforce import ALL_KINDS, RESOURCE, Workforce
+from service.workforce import Workforce
 from telemetry import catalogue as rows
-from telemetry.catalogue import LabelSets
 from telemetry.loop import LoopLag, Watchdog
-from telemetry.setup import Options, Telemetry
+from telemetry.setup import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,7 +86,8 @@ class Service:
         """Open everything, in order, and return the application. What was opened is closed by `close`."""
         settings, closing = self._settings, self._closing
         tenants = await asyncio.to_thread(self._prepare_state)
-        telemetry = await asyncio.to_thread(Telemetry, self._telemetry_options(tenants))
+        options = telemetry_options(settings, self._rows, self._budgets, tenants)
+        telemetry = await asyncio.to_thread(Telemetry, options)
         closing.push_async_callback(asyncio.to_thread, telemetry.close)
         observer = telemetry.observer
         closing.callback(observer.log, rows.LOG_STOPPED)
@@ -199,38 +198,6 @@ class Service:
         migrate(self._settings.database_url)
         named = tenants_of(self._settings.database_url)
         return tuple(dict.fromkeys((*named, *([corpus.TENANT] if self._demo_key is not None else []))))
-
-    def _telemetry_options(self, tenants: tuple[str, ...]) -> Options:
-        given = self._settings.telemetry
-        models = tuple(dict.fromkeys(model for row in self._rows for model in row.models))
-        return Options(
-            label_sets=LabelSets(
-                endpoints=endpoints(),
-                models=models,
-                providers=tuple(row.name for row in self._rows),
-                provider_models=tuple((row.name, model) for row in self._rows for model in row.models),
-                resources=(
-                    *("requests", "retrieval", "rerank", RESOURCE),
-                    *(f"model:{row.name}" for row in self._rows),
-                    *(f"tool:{name}" for name in names_of(self._settings)),
-                ),
-                tools=(*names_of(self._settings), *map(label_of, self._settings.mcp)),
-                kinds=tuple(ALL_KINDS),
-                tenants=tenants,
-                versions=(version("forebay"),),
-            ),
-            resource={
-                "service.name": "forebay",
-                "service.version": version("forebay"),
-                "host.name": platform.node(),
-                "deployment.environment.name": self._settings.environment,
-            },
-            extra_bounds=extra_bounds(self._budgets, self._rows),
-            otlp_endpoint=given.otlp_endpoint,
-            sample_ratio=given.sample_ratio,
-            capture_content=given.capture_content,
-            log_format=given.log_format,
-        )
 
     async def _open_limits(self, toolbox: Toolbox, observer: Observer) -> Limits:
         limits = Limits(

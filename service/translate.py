@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from service.api.build import ApiOptions
+from service.api.build import ApiOptions, endpoints
 from service.chat.parts import Habits
 from service.chat.turn import Budgets
+from service.equipment import label_of, names_of
 from service.settings import read_secret
+from service.workforce import ALL_KINDS
+from service.workforce import RESOURCE as JOBS
 from telemetry import catalogue as rows
 from telemetry import slo
+from telemetry.catalogue import LabelSets
+from telemetry.setup import Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +63,42 @@ def habits_of(settings: Settings) -> Habits:
     )
 
 
-def extra_bounds(budgets: Budgets, providers: Sequence[ProviderRow]) -> Mapping[Metric, tuple[float, ...]]:
+def telemetry_options(
+    settings: Settings, providers: Sequence[ProviderRow], budgets: Budgets, tenants: tuple[str, ...]
+) -> Options:
+    """Return what the telemetry is opened with: every label's values are named here, before the first request."""
+    given, tools = settings.telemetry, names_of(settings)
+    return Options(
+        label_sets=LabelSets(
+            endpoints=endpoints(),
+            models=tuple(dict.fromkeys(model for row in providers for model in row.models)),
+            providers=tuple(row.name for row in providers),
+            provider_models=tuple((row.name, model) for row in providers for model in row.models),
+            resources=(
+                *("requests", "retrieval", "rerank", JOBS),
+                *(f"model:{row.name}" for row in providers),
+                *(f"tool:{name}" for name in tools),
+            ),
+            tools=(*tools, *map(label_of, settings.mcp)),
+            kinds=tuple(ALL_KINDS),
+            tenants=tenants,
+            versions=(version("forebay"),),
+        ),
+        resource={
+            "service.name": "forebay",
+            "service.version": version("forebay"),
+            "host.name": platform.node(),
+            "deployment.environment.name": settings.environment,
+        },
+        extra_bounds=_extra_bounds(budgets, providers),
+        otlp_endpoint=given.otlp_endpoint,
+        sample_ratio=given.sample_ratio,
+        capture_content=given.capture_content,
+        log_format=given.log_format,
+    )
+
+
+def _extra_bounds(budgets: Budgets, providers: Sequence[ProviderRow]) -> Mapping[Metric, tuple[float, ...]]:
     """Return what must be bounds of a histogram, or 'how many within budget' could not be asked: budgets and SLOs."""
     first = {budgets.first_token, slo.FIRST_TOKEN_SECONDS, *(row.first_token for row in providers if row.first_token)}
     gaps = {budgets.token_gap, slo.TOKEN_GAP_SECONDS, *(row.token_gap for row in providers if row.token_gap)}

@@ -29,7 +29,7 @@ def test_in_any_weather_every_turn_ends_once_and_nothing_is_left_of_it(seed):
 
 
 def test_the_storms_know_every_outcome_every_cause_and_most_reasons():
-    """A proof is worth what it has met. A wait that outlasts its budget is rare: it takes all the storms to meet one."""
+    """A proof is worth what it has met; a wait that outlasts its budget is so rare that it takes all the storms."""
     seen = [house_after(seed).recorder for seed in range(30)]
 
     def met(metric, *labels):
