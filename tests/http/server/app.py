@@ -110,7 +110,7 @@ class App:
             await send({"type": "http.response.body", "body": b""})
         finally:
             if b"deaf" in query:
-                await asyncio.sleep(0.3)  # a clean-up
+                await asyncio.sleep(0.1)  # a clean-up
             self.streams.discard(task)
 
     async def hang(self, scope, receive, send) -> None:

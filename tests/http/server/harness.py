@@ -22,7 +22,7 @@ from service.server.limits import ServerLimits
 from service.server.run import Serving, listen, make_server
 from tests.http.server.app import App
 
-PATIENCE = 20.0  # seconds: the bound of every wait, reached only by a failing test
+PATIENCE = 60.0  # seconds: the bound of every wait, reached only by a failing test
 HEAD = b" HTTP/1.1\r\nHost: test\r\n"
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import socket
 import sys
-import time
 
 import pytest
 
@@ -14,6 +13,10 @@ from service.server.limits import ServerLimits
 from service.server.protocol import Reading
 from tests.http.server.harness import HEAD, PATIENCE, Running, answer, closed, eventually, is_closed
 
+# Nothing but the disconnect itself can tell of one within a test's patience: no sweep, no time limit of the kernel's.
+LIMITS = dataclasses.replace(
+    ServerLimits(), sweep_seconds=3600, unacknowledged_seconds=3600, probe_after_seconds=1, probe_every_seconds=1
+)
 BODY = Reading.BODY
 WAIT = b"POST /wait" + HEAD + b"Content-Length: 2\r\n\r\nhi"
 ECHO = b"POST /echo" + HEAD + b"Content-Length: 2\r\n\r\nhi"
@@ -23,7 +26,7 @@ STREAM = b"GET /stream" + HEAD + b"\r\n"
 
 @pytest.fixture(scope="module")
 def server():
-    with Running(dataclasses.replace(ServerLimits(), probe_after_seconds=1, probe_every_seconds=1)) as running:
+    with Running(LIMITS) as running:
         yield running
 
 
@@ -36,10 +39,8 @@ def reset(client):
 def test_a_disconnect_before_the_first_byte_reaches_the_application_at_once(server, leave):
     with server.connect(WAIT) as client:
         server.noted("waiting")
-        left = time.monotonic()
         leave(client)
         server.noted("disconnected")
-        assert time.monotonic() - left < 0.25  # about a millisecond; the rest is for a busy machine
 
 
 @pytest.mark.parametrize("behind", [ECHO, HALF_ECHO, b"GET /pi", b"nonsense\r\n\r\n"])
@@ -109,10 +110,8 @@ def test_a_second_pipelined_request_ends_the_connection(server):
 def test_a_half_close_behind_a_reader_that_reads_nothing_is_noticed(server):
     with server.connect(b"GET /flood?keep" + HEAD + b"\r\n", receive_buffer=4096) as client:
         server.noted("stalled")
-        left = time.monotonic()
         client.shutdown(socket.SHUT_WR)
         server.noted("flooded")  # receive() said so, while the write buffer was full
-        assert time.monotonic() - left < 0.25
     eventually(lambda: server.connections() == 0)
 
 

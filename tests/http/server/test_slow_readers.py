@@ -14,7 +14,7 @@ import pytest
 from service.server.limits import KIB, ServerLimits
 from tests.http.server.harness import HEAD, Running, closed, eventually
 
-LIMITS = dataclasses.replace(ServerLimits(), keep_alive_seconds=0.5, sweep_seconds=0.1)
+LIMITS = dataclasses.replace(ServerLimits(), keep_alive_seconds=1.0, sweep_seconds=0.1)
 FLOOD = b"GET /flood" + HEAD + b"\r\n"
 needs_ss = pytest.mark.skipif(shutil.which("ss") is None, reason="no ss: apt-get install -y iproute2")
 
@@ -63,7 +63,7 @@ def test_an_aborted_connection_leaves_nothing_in_the_kernel(server, caplog):
         server.noted("stalled")
         server.noted("flooded")
         eventually(lambda: server.connections() == 0)
-        eventually(lambda: [line.split()[0] for line in states(server).splitlines()] == ["LISTEN"], within=2)
+        eventually(lambda: [line.split()[0] for line in states(server).splitlines()] == ["LISTEN"])
     assert not caplog.records  # an abort is no error of the application's
 
 
@@ -72,7 +72,7 @@ def test_a_slow_reader_of_a_complete_answer_is_not_cut_off(server):
         pace = threading.Event()
         began = time.monotonic()
         data = client.recv(200)
-        while piece := client.recv(65536):
+        while piece := client.recv(10_000):  # at most: so it takes three seconds
             data += piece
             if len(data) >= 1_500_000:
                 break
