@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds
 
 
 def forebay(*arguments: str | Path, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -29,10 +28,3 @@ def make_key(folder: Path, *arguments: str, environ: dict[str, str] | None = Non
     said = forebay("key", "create", *where, *arguments, environ=environ)
     assert said.returncode == 0, said.stderr
     return said.stdout.splitlines()[-1]
-
-
-def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -7,12 +7,11 @@ import json
 import re
 import socket
 import subprocess
-import time
 from urllib.parse import urlsplit
 
 from tests.process import KEY, Service
+from tests.support import PATIENCE, until  # noqa: F401 -- who speaks bytes waits as well
 
-PATIENCE = 30.0  # seconds: the bound of every wait, reached only by a failing test
 FLOOD = "sim:tokens=5000,interval_ms=0,ttft_ms=0"
 
 
@@ -55,15 +54,6 @@ def rest(connection: socket.socket) -> bytes:
         while piece := connection.recv(65536):
             data += piece
     return data
-
-
-def until(condition, seconds: float = PATIENCE):
-    """Wait until `condition()` holds: it is looked at again and again, since the service is another process."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return found
 
 
 def kernel_memory(service: Service) -> list[int]:

@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import sqlite3
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from tests.contract.redis_server import RedisServer, until_answering
 from tests.flow.house import in_house
 from tests.flow.tools import Asks
 from tests.process import SIMULATED, Service, events
+from tests.support import until
 
 QUESTION = "What is case C-1042 about?"
 FAST = "sim:ttft_ms=5,interval_ms=1"
@@ -30,15 +30,6 @@ def ask(service, model=FAST, **more):
 
 def warnings(told):
     return [data["code"] for kind, data in told if kind == "warning"]
-
-
-def until(condition, seconds=20.0):
-    """Wait until `condition()` holds: it is looked at again and again, since the service is another process."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 @contextlib.contextmanager
@@ -75,11 +66,11 @@ def without_retrieval(folder):
         assert told[-1][0] == "message_completed"
         required = ask(service, grounding="required")
         assert (required[-1][0], required[-1][1]["code"]) == ("error", "retrieval_failed")
-        assert service.metric("forebay_requests_total", outcome="degraded") == 1
+        service.comes_to(1, "forebay_requests_total", outcome="degraded")
 
 
 def without_reranking(folder):
-    with Service(folder) as service:
+    with Service(folder, f"[budgets]\nrerank_ms = 1000\n{SIMULATED}") as service:
         with stopped(service, "scoring.py"):
             told = ask(service)
         assert warnings(told) == [degradation.RERANK.warning]

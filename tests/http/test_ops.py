@@ -1,14 +1,11 @@
 """For those who run it: readiness, metrics, a port of their own, and who is let in at all."""
 
-import time
-
 import httpx
 import pytest
 
-from tests.commands import free_port
 from tests.process import SIMULATED, Service
+from tests.support import free_port, until
 
-LOST = 60.0  # seconds until a sending has failed for good
 TOKEN = "the-metrics-token"
 GUARDED = """
 [server]
@@ -50,10 +47,8 @@ def test_a_collector_that_is_lost_degrades_and_is_still_ready(tmp_path):
     config = f'[telemetry]\notlp_endpoint = "http://127.0.0.1:{free_port()}"\n{SIMULATED}'
     with Service(tmp_path, config) as running, running.client() as client:
         client.get("/v1/models")  # a span that cannot be sent
-        deadline = time.monotonic() + LOST
-        while (answer := client.get("/readyz")).json()["status"] == "ready":
-            assert time.monotonic() < deadline
-            time.sleep(0.1)  # real time: the exporter waits by the machine's clock
+        until(lambda: client.get("/readyz").json()["status"] != "ready")
+        answer = client.get("/readyz")
         assert answer.status_code == 200
         assert answer.json() == {"status": "degraded", "dependencies": {"state": "ready", "telemetry": "failed"}}
 
@@ -119,7 +114,7 @@ def test_a_turn_for_a_foreign_host_is_counted_as_refused(guarded):
 
     before = rejected()
     httpx.post(f"{guarded.url}/chat/stream", headers={**guarded.headers, "Host": "evil.test"}, json={}, trust_env=False)
-    assert rejected() == before + 1
+    until(lambda: rejected() == before + 1)
 
 
 def test_a_probe_may_ask_by_any_host(guarded):

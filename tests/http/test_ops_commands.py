@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from service.cli import main
 from tests.commands import forebay as program
-from tests.commands import free_port
+from tests.support import free_port
 
 
 class Upstream(BaseHTTPRequestHandler):

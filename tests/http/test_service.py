@@ -1,12 +1,12 @@
 """The service over real sockets, as its users meet it: a stream, a cancellation, a disconnect, a crash, a drain."""
 
 import json
-import time
 
 import httpx
 import pytest
 
 from tests.process import KEY, Service, events
+from tests.support import until
 
 
 @pytest.fixture(scope="module")
@@ -17,15 +17,6 @@ def service(tmp_path_factory):
 
 def ask(message="What is case C-1042 about?", **more):
     return {"session_id": "s1", "message": message, "model": "sim:tokens=20,interval_ms=1,ttft_ms=5", **more}
-
-
-def until(condition, seconds=15.0):
-    """Wait until `condition()` holds: it is looked at again and again, since the service is another process."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return found
 
 
 def test_a_turn_streams_over_http(service):
@@ -70,8 +61,8 @@ def test_a_disconnect_is_noticed_before_the_first_token_and_after_it(service, mo
     with service.client() as client, client.stream("POST", "/chat/stream", json=ask(model=model)) as stream:
         next(stream.iter_lines())
     until(lambda: service.metric("forebay_cancellations_total", cause="client_disconnect") == before + 1)
-    until(lambda: service.metric("forebay_concurrency_in_use") == 0)
-    assert service.metric("forebay_requests_in_flight") == 0
+    service.comes_to(0, "forebay_concurrency_in_use")
+    service.comes_to(0, "forebay_requests_in_flight")
 
 
 def test_a_wrong_key_is_refused_with_a_problem(service):

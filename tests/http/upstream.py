@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-PATIENCE = 20.0  # seconds in which whatever is waited for has happened
+from tests.support import PATIENCE
+
 MODELS = ("echo", "endless", "no-headers", "no-chunk", "stalls", "breaks", "calls", "down", "busy", "wrong")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 REFUSED = {"down": 500, "busy": 429, "wrong": 400}
@@ -30,6 +31,7 @@ class Asked:
     left: threading.Event = field(default_factory=threading.Event)
 
     def wait_until_left(self) -> float:
+        """Return when it was; no budget of a service in these tests ends as soon, so it was for the client's sake."""
         assert self.left.wait(PATIENCE), "the upstream was never left"
         return self.left_at
 
