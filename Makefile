@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/pip --disable-pip-version-check -q
 
-.PHONY: run setup demo test lock lint proof
+.PHONY: run setup demo test lock lint proof bench bench-peers
 
 run: setup
 	@.venv/bin/forebay serve
@@ -30,6 +30,20 @@ test: .venv/.installed-dev
 # The full numbers, for hours: every crash, every storm, every example that chance finds.
 proof: .venv/.installed-dev
 	@FOREBAY_PROOF=1 .venv/bin/python -m pytest -o faulthandler_timeout=0 $(ARGS)
+
+# Ratios against references, on tests/benchmarks/RESULTS.md. ARGS="streaming relay" runs some.
+bench: .venv/.installed-dev
+	@.venv/bin/python -m tests.benchmarks $(ARGS)
+
+# The relay beside LiteLLM, which has an environment of its own: it needs other versions of almost everything.
+PEERS = tests/benchmarks/.peers
+bench-peers: .venv/.installed-dev $(PEERS)/.installed
+	@.venv/bin/python -m tests.benchmarks peers
+
+$(PEERS)/.installed: tests/benchmarks/peers.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip --disable-pip-version-check -q install --require-hashes --no-deps -r $<
+	@touch $@
 
 lint: .venv/.installed-dev
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports

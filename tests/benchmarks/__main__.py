@@ -1,6 +1,6 @@
 """`make bench`: run the benchmarks, all or those that are named, and write their results.
 
-`python -m tests.benchmarks [NAME …]`; with `peers` among the names, `relay` measures LiteLLM too.
+`python -m tests.benchmarks [NAME …]`. `peers`, which is `relay` with LiteLLM beside it, runs only when it is named.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from tests.benchmarks import disconnects, growth, many, observing, relay, streaming, turn
-from tests.benchmarks.results import keep, write_page
+from tests.benchmarks import disconnects, growth, many, memory, observing, overload, relay, streaming, turn
+from tests.benchmarks.noise import heard
+from tests.benchmarks.results import keep, section, write_page
 
 BENCHMARKS = {
     "streaming": streaming.run,
@@ -18,18 +19,20 @@ BENCHMARKS = {
     "peers": partial(relay.run, with_peers=True),
     "turn": turn.run,
     "many": many.run,
+    "memory": memory.run,
     "disconnects": disconnects.run,
     "growth": growth.run,
+    "overload": overload.run,
 }
 
 
 def main(names: list[str]) -> None:
     """Run them one after the other."""
     for name in names or [name for name in BENCHMARKS if name != "peers"]:
-        result = BENCHMARKS[name]()
-        keep("relay" if name == "peers" else name, result)
-        print(result.page(), flush=True)  # noqa: T201  (a program's output)
-    write_page()
+        with heard() as noise:
+            result = BENCHMARKS[name]()
+        print(section(keep(name, result, noise)), flush=True)  # noqa: T201  (a program's output)
+    write_page(list(BENCHMARKS))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ static int see_event(Stream *stream, double at) {
         stream->first_seen = true;
         add(&first_event, at - stream->began);
     }
-    if (stream->events++) add(&gaps, at - stream->last_event);
+    if (stream->events++ && at >= options.late_after) add(&gaps, at - stream->last_event);
     stream->last_event = at;
     const char *due = strstr(stream->event, "\"due\":");  // seconds of this machine's monotonic clock
     if (due && at >= options.late_after) add(&lateness, fmax(0, at - strtod(due + 6, NULL)));

@@ -46,7 +46,7 @@ def load(
         abort_after: close each stream after so many events; 0: read it to its end.
         connects_per_second: how fast the first streams are opened; 0: at once.
         seconds: when to stop at the latest.
-        late_after: seconds from the start until `due` in an event counts for lateness.
+        late_after: seconds from the start until `due` in an event counts for lateness, and a gap between two for one.
         first: the first token is the first event whose beginning holds this text; "": any.
 
     Returns:

@@ -58,7 +58,8 @@ def run(rounds: int = 5, *, with_peers: bool = False) -> Result:
         }
     rows = [row for concurrency, of_it in found.items() for row in _cpu(concurrency, of_it, with_peers=with_peers)]
     about = f"{rounds} rounds; {', '.join(f'{total} streams at {at}' for at, total in CONCURRENCIES.items())}"
-    return Result("As a relay", __doc__, about, [*rows, *_first(found[1], with_peers=with_peers)])
+    title = "As a relay, beside LiteLLM" if with_peers else "As a relay"
+    return Result(title, __doc__, about, [*rows, *_first(found[1], with_peers=with_peers)])
 
 
 def _cpu(concurrency: int, found: Rounds, *, with_peers: bool) -> list[Row]:

@@ -1,41 +1,53 @@
-"""Results on paper: rows of what was measured against what was wanted, as a table and as JSON."""
+"""Results on paper: rows of what was measured against what was wanted, as JSON, and all of them on one page."""
 
 from __future__ import annotations
 
 import json
+import operator
 import os
 import platform
+import re
 import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.measure import Spread
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.benchmarks.noise import Noise
+
 FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).with_name("RESULTS.md")
-HEAD = """
-Made by `make bench`; the numbers are beside this page in `results/`. Variants run in interleaved rounds, and ratios are
-taken within a round. CPU is the kernel's account of the server's processes. Where the machine was shared while this
-ran, ratios of CPU tell more than anything that was timed; how busy it was stands under each table.
-"""
+HEAD = Path(__file__).with_name("RESULTS.head.md")
+GOAL = re.compile(r"(?P<relation>[≤≥<]) (?P<bound>[\d.]+)")  # what follows it, such as an aim beyond, is for the reader
+RELATIONS = {"≤": operator.le, "≥": operator.ge, "<": operator.lt}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A number that was measured, and the goal for it if there is one."""
+    """A number that was measured, and the goal for it if there is one, as `≤ 2`."""
 
     what: str
     value: Spread | float | str
     goal: str = ""
 
-    def shown(self) -> str:
-        return f"{self.value:.4g}" if isinstance(self.value, float) else str(self.value)
-
     def plain(self) -> dict[str, Any]:
+        number = self.value.median if isinstance(self.value, Spread) else self.value
+        shown = f"{self.value:.4g}" if isinstance(self.value, float) else str(self.value)
         value = self.value.plain() if isinstance(self.value, Spread) else self.value
-        return {"what": self.what, "value": value, "goal": self.goal}
+        return {"what": self.what, "value": value, "shown": shown, "goal": self.goal, "met": met(number, self.goal)}
+
+
+def met(number: float | str, goal: str) -> bool | None:
+    """Whether the goal is met, at the median; None where no number is wanted."""
+    wanted = GOAL.match(goal)
+    if wanted is None or isinstance(number, str):
+        return None
+    return bool(RELATIONS[wanted["relation"]](number, float(wanted["bound"])))
 
 
 @dataclass(frozen=True)
@@ -47,44 +59,61 @@ class Result:
     about: str
     rows: list[Row] = field(default_factory=list)
 
-    def page(self) -> str:
-        """The result as a part of the page."""
-        lines = [f"| {row.what} | {row.shown()} | {row.goal} |" for row in self.rows]
-        table = ["| | median (range) | goal |", "|---|---|---|", *lines]
-        return "\n".join([f"## {self.title}", "", self.measures.strip(), "", f"{self.about}.", "", *table, ""])
-
     def plain(self) -> dict[str, Any]:
         """The numbers."""
         about = {"title": self.title, "measures": self.measures.strip(), "about": self.about}
         return {**about, "rows": [row.plain() for row in self.rows]}
 
 
-def keep(name: str, result: Result) -> None:
-    """Write a benchmark's numbers to results/NAME.json, its table to results/NAME.md, with when and where."""
+def keep(name: str, result: Result, noise: Noise) -> dict[str, Any]:
+    """Write a benchmark's numbers to results/NAME.json, with when, where and in what noise, and return them."""
     FOLDER.mkdir(exist_ok=True)
-    here = _here()
-    told = json.dumps({**result.plain(), **here}, indent=1, ensure_ascii=False)
-    (FOLDER / f"{name}.json").write_text(told + "\n", encoding="utf-8")
-    where = f"At {here['commit']}, {here['at']}; one minute's load of the machine {here['load']}."
-    (FOLDER / f"{name}.md").write_text(f"{result.page()}\n{where}\n", encoding="utf-8")
+    told = {**result.plain(), **_here(), "noise": noise.plain()}
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return told
 
 
-def write_page() -> None:
-    """Put RESULTS.md together from what was measured last."""
-    tables = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md"))]
-    here = _here()
-    head = f"# Results\n\n{HEAD.strip()}\n\nMachine: {here['machine']}; Python {here['python']}.\n"
-    PAGE.write_text("\n".join([head, *tables]), encoding="utf-8")
+def write_page(names: Sequence[str]) -> None:
+    """Put RESULTS.md together from what was measured last, in this order."""
+    paths = [path for name in names if (path := FOLDER / f"{name}.json").exists()]
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    goals = [row for told in kept for row in told["rows"] if row["met"] is not None]
+    reached = sum(row["met"] for row in goals)
+    missed = [f"- {told['title']}: {row['what']}" for told in kept for row in told["rows"] if row["met"] is False]
+    parts = [
+        HEAD.read_text(encoding="utf-8"),
+        f"Of {len(goals)} goals {reached} are met. Not met:\n" if missed else f"All {len(goals)} goals are met.\n",
+        *([*missed, ""] if missed else []),
+        *map(section, kept),
+    ]
+    PAGE.write_text("\n".join(parts), encoding="utf-8")
+
+
+def section(told: dict[str, Any]) -> str:
+    """One benchmark's part of the page."""
+    lines = [f"| {row['what']} | {row['shown']} | {row['goal']} | {_verdict(row['met'])} |" for row in told["rows"]]
+    noise = told["noise"]
+    where = (
+        f"{told['about']}. Commit {told['commit']}, {told['at']}; {told['machine']}, Python {told['python']}. "
+        f"Meanwhile others used {noise['others']:.0%} of the machine and its host took {noise['stolen']:.1%}."
+    )
+    table = ["| | median (range) | goal | met |", "|---|---|---|---|", *lines]
+    return "\n".join([f"## {told['title']}", "", told["measures"], "", where, "", *table, ""])
+
+
+def _verdict(reached: bool | None) -> str:
+    return {True: "yes", False: "**no**", None: ""}[reached]
 
 
 def _here() -> dict[str, str]:
-    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+    asked = ["git", "describe", "--always", "--abbrev=12", "--dirty=, changed since"]
+    commit = subprocess.run(asked, capture_output=True, text=True, check=False)
     return {
         "commit": commit.stdout.strip(),
         "at": datetime.now(UTC).isoformat(timespec="minutes"),
         "machine": f"{os.cpu_count()} cores of {_processor()}, Linux {platform.release()}",
         "python": platform.python_version(),
-        "load": f"{os.getloadavg()[0]:.1f}",
     }
 
 
