@@ -16,7 +16,7 @@ from tests.support import PROOF, proof_count
 from tests.virtual_loop import VirtualLoop
 
 REQUIRE_ALL = os.environ.get("FOREBAY_REQUIRE_ALL") == "1"
-GRACE = 5.0  # seconds for a thread or process that is ending to end
+GRACE = 30.0  # seconds for a thread or process that is ending to end
 
 # Random examples are for `make proof`: everywhere else the same tests run each time, however slow the machine.
 settings.register_profile(

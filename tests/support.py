@@ -50,13 +50,15 @@ def free_port() -> int:
     raise AssertionError("unreachable: the ports go round")
 
 
-def until(condition: Callable[[], T], seconds: float = PATIENCE, what: Callable[[], object] | str = "") -> T:
+def until(
+    condition: Callable[[], T], seconds: float = PATIENCE, what: Callable[[], object] | str = "", every: float = 0.02
+) -> T:
     """Wait until `condition()` is true and return it: it is looked at again and again, since who is waited for is
     another process, which tells nobody."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what() if callable(what) else what}"
-        time.sleep(0.02)
+        time.sleep(every)
     return found
 
 

@@ -16,6 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.support import PATIENCE
+
 
 class OtlpSink:
     def __init__(self, *, hangs=False):
@@ -46,13 +48,13 @@ class OtlpSink:
         """Answer from here on."""
         self._released.set()
 
-    def wait_for(self, count, seconds=10.0):
+    def wait_for(self, count, seconds=PATIENCE):
         """Return the spans once `count` of them are there."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self._spans) >= count, seconds), f"{len(self._spans)} of {count}"
             return list(self._spans)
 
-    def trace(self, trace_id, seconds=15.0):
+    def trace(self, trace_id, seconds=PATIENCE):
         """Return the spans of a trace once its SERVER span, which ends last, is there."""
         with self._arrived:
             arrived = self._arrived.wait_for(lambda: self._of(trace_id, kind="server"), seconds)

@@ -14,6 +14,7 @@ from telemetry.logs import configure
 from telemetry.observe import Observer
 from telemetry.testing import EXAMPLE_LABELS
 from telemetry.tracing import open_tracing
+from tests.support import PATIENCE
 
 
 class Written:
@@ -197,12 +198,12 @@ def test_a_reader_that_stands_still_costs_lines_and_no_time(opened, monkeypatch)
     class Stuck(io.StringIO):
         def write(self, text):
             writing.set()
-            go_on.wait(30)
+            go_on.wait(PATIENCE)
             return super().write(text)
 
     written = opened(stream=Stuck())
     written.logger.log(LOG_REQUEST, {"number": 0})
-    assert writing.wait(5)
+    assert writing.wait(PATIENCE)
     for number in range(1, 131):
         written.logger.log(LOG_REQUEST, {"number": number})
     assert len(written.dropped) == 30

@@ -14,6 +14,7 @@ from telemetry.catalogue import (
 )
 from telemetry.setup import Options, Telemetry
 from telemetry.testing import EXAMPLE_LABELS
+from tests.support import PATIENCE
 from tests.telemetry.otlp_sink import OtlpSink
 
 
@@ -75,7 +76,7 @@ def test_a_collector_that_is_not_there_is_told_once_and_what_was_lost_is_counted
     for _ in range(5):
         with one.observer.span("rerank"):
             pass
-    one.telemetry.close(0.1)
+    one.telemetry.close(PATIENCE)
     assert one.shows("forebay_telemetry_spans_dropped_total ") == ["5.0"]
     assert [line["event"] for line in one.lines()] == ["telemetry_unreachable"]
 
@@ -88,7 +89,7 @@ class Stuck(io.StringIO):
         self.reads = threading.Event()
 
     def write(self, text):
-        self.reads.wait(10)
+        self.reads.wait(PATIENCE)
         return super().write(text)
 
 

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from telemetry import workers
+from tests.support import PATIENCE
 
 STARTED = ("forebay_requests_started_total", "/chat/stream")
 IN_USE = ("forebay_concurrency_in_use", "requests")
@@ -35,10 +36,10 @@ class Worker:
 
     def kill(self):
         self.process.kill()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=PATIENCE)
 
     def leave(self):
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture
