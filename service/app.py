@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
     from service.chat.toolbox import Toolbox
-    from service.jobs.desk import Desk
     from service.settings import Settings
     from telemetry.observe import Observer
 
@@ -109,9 +108,11 @@ class Service:
         limits = await self._open_limits(toolbox, observer)
         models = self._open_models(limits, observer)
         keys = Keys(store.authenticate)
-        jobs = self._jobs = Workforce(settings.jobs, store.jobs, observer, self._world)
+        jobs = self._jobs = Workforce(
+            settings.jobs, store.jobs, observer, self._world, settings.evaluation.sample_ratio
+        )
         parts = self._parts = self._build_parts(
-            observer, store, retriever, reranker, models, limits, keys, toolbox, jobs.desk
+            observer, store, retriever, reranker, models, limits, keys, toolbox, jobs
         )
         places = (*limits.gates.values(), jobs.gate, *(one.gate for one in toolbox.equipped.values()))
         upkeep = Upkeep(parts, store, places, BEAT_EVERY)
@@ -223,7 +224,7 @@ class Service:
         limits: Limits,
         keys: Keys,
         toolbox: Toolbox,
-        desk: Desk,
+        jobs: Workforce,
     ) -> Parts:
         settings = self._settings
         gates, queue_wait = limits.gates, settings.limits.queue_wait_ms / 1e3
@@ -252,7 +253,8 @@ class Service:
             checks=(unfounded_claim,),
             admit=self._admittance.admit,
             admit_job=self._admittance.admit_job,
-            jobs=desk,
+            jobs=jobs.desk,
+            sample=jobs.sampler.sample,
         )
 
     def _readiness(self, store: StateStore, models: Routes, telemetry: Telemetry, limits: Limits) -> Readiness:

@@ -26,6 +26,7 @@ from service.settings_errors import PREFIX, Issue, SettingsError, from_validatio
 from service.settings_groups import (
     BudgetSettings,
     ChatSettings,
+    EvaluationSettings,
     JobSettings,
     LimitSettings,
     OpenAISettings,
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     state: StateSettings = StateSettings()
     policy: PolicySettings = PolicySettings()
     jobs: JobSettings = JobSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     tools: dict[str, ToolSettings] = Field(default_factory=dict)
     mcp: tuple[McpSettings, ...] = ()

@@ -183,6 +183,13 @@ class JobSettings(Group):
     """Of these, one tenant's."""
 
 
+class EvaluationSettings(Group):
+    """[evaluation]: finished answers scored in the background."""
+
+    sample_ratio: float = Field(default=0.0, ge=0, le=1)
+    """Share of the completed turns that are evaluated, from 0 to 1. Off: each is a job in the state database."""
+
+
 class TelemetrySettings(Group):
     """[telemetry]: traces and logs."""
 

@@ -10,6 +10,7 @@ from service.api.build import ApiOptions, endpoints
 from service.chat.parts import Habits
 from service.chat.turn import Budgets
 from service.equipment import label_of, names_of
+from service.jobs.evaluators import EVALUATORS
 from service.settings import read_secret
 from service.workforce import ALL_KINDS
 from service.workforce import RESOURCE as JOBS
@@ -81,6 +82,7 @@ def telemetry_options(
             ),
             tools=(*tools, *map(label_of, settings.mcp)),
             kinds=tuple(ALL_KINDS),
+            evaluators=tuple(one.name for one in EVALUATORS),
             tenants=tenants,
             versions=(version("forebay"),),
         ),

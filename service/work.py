@@ -132,6 +132,16 @@ class Standing:
     cancelled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedTurn:
+    """A completed answer and what it was made of. `events` is what `Ending.events` was, `results` are JSON."""
+
+    question: str
+    answer: str
+    events: str
+    results: tuple[str, ...]
+
+
 class JobStore(Protocol):
     """The state database, as the jobs see it. Every method raises PersistFailed when it cannot answer."""
 
@@ -204,4 +214,8 @@ class JobStore(Protocol):
 
     async def forget(self, kept: float) -> int:
         """Forget jobs that ended more than `kept` seconds ago; return how many, at most 500."""
+        ...
+
+    async def finished_turn(self, tenant: str, user: str, message_id: str) -> FinishedTurn | None:
+        """Return a completed answer of this user with what it was made of; None for none."""
         ...

@@ -76,7 +76,7 @@ class Attr:
     GEN_AI_REQUEST_MAX_TOKENS = _attribute("gen_ai.request.max_tokens", "The most tokens that may be generated.")
     GEN_AI_REQUEST_TEMPERATURE = _attribute("gen_ai.request.temperature", "The temperature that was asked for.")
     GEN_AI_CONVERSATION_ID = _attribute("gen_ai.conversation.id", "The session.")
-    GEN_AI_RESPONSE_ID = _attribute("gen_ai.response.id", "The provider's id of the answer.")
+    GEN_AI_RESPONSE_ID = _attribute("gen_ai.response.id", "The answer that is evaluated: its message.")
     GEN_AI_RESPONSE_MODEL = _attribute("gen_ai.response.model", "The model that answered, as the provider says.")
     GEN_AI_FINISH_REASONS = _attribute("gen_ai.response.finish_reasons", "Why the generation ended.")
     GEN_AI_TIME_TO_FIRST_CHUNK = _attribute("gen_ai.response.time_to_first_chunk", "Sent to first delta, in seconds.")
@@ -85,10 +85,16 @@ class Attr:
     GEN_AI_TOOL_NAME = _attribute("gen_ai.tool.name", "The tool.")
     GEN_AI_TOOL_CALL_ID = _attribute("gen_ai.tool.call.id", "Forebay's id of the call.")
     GEN_AI_TOOL_TYPE = _attribute("gen_ai.tool.type", "`function`, or `extension` for a tool of an MCP server.")
+    GEN_AI_EVALUATION_NAME = _attribute("gen_ai.evaluation.name", "The evaluator.")
+    GEN_AI_EVALUATION_SCORE = _attribute("gen_ai.evaluation.score.value", "Its score, from 0 to 1, if it gave one.")
+    GEN_AI_EVALUATION_LABEL = _attribute("gen_ai.evaluation.score.label", "`pass`, `fail` or `not_applicable`.")
     GEN_AI_DATA_SOURCE_ID = _attribute("gen_ai.data_source.id", "The index that was searched.")
 
 
 ATTRIBUTES = MappingProxyType(_meanings)
+
+EVALUATION_RESULT = "gen_ai.evaluation.result"
+"""A moment on the span of an evaluation's step, by the conventions: what one evaluator says of one answer."""
 
 SPANS = (
     SpanRow("{method} {route}", "server", "The request, from its headers to its last byte and the clean-up after it."),

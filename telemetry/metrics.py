@@ -18,6 +18,7 @@ _WAIT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 _CLEAN_UP = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _JOB = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SCORE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _EVENTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 # --- requests -----------------------------------------------------------------------------------------------------
@@ -192,6 +193,23 @@ JOB_DURATION_SECONDS = histogram("job_duration_seconds", "From a job's first ste
 JOBS_TOTAL = counter("jobs_total", "Jobs that ended, by outcome.", of.KIND, of.JOB_OUTCOME)
 JOBS_RECOVERED_TOTAL = counter(
     "jobs_recovered_total", "Jobs taken over from a process that died, at their last checkpoint.", of.KIND
+)
+
+# --- what answers are worth ---------------------------------------------------------------------------------------
+
+EVALUATIONS_SAMPLED_TOTAL = counter(
+    "evaluations_sampled_total",
+    "Finished turns drawn to be evaluated: queued, refused by a full queue, or lost (database, end of the process).",
+    of.SAMPLE_OUTCOME,
+)
+EVALUATIONS_TOTAL = counter(
+    "evaluations_total", "Finished turns that an evaluator has judged, by its label.", of.EVALUATOR, of.EVALUATION_LABEL
+)
+EVALUATION_SCORE = histogram(
+    "evaluation_score",
+    "The score that an evaluator has given a finished turn, from 0 to 1, higher for better.",
+    of.EVALUATOR,
+    bounds=_SCORE,
 )
 
 # --- the process --------------------------------------------------------------------------------------------------

@@ -15,14 +15,15 @@ import msgspec
 from service.chat.account import SideAccount
 from service.chat.body import ChatBody
 from service.chat.conduct import conduct, new_turn
-from service.chat.events import MessageCompleted, MessageStart, TokenDelta, ToolCallCompleted
+from service.chat.events import MessageCompleted, MessageStart, TokenDelta, ToolCallCompleted, found_in
 from service.chat.plan import MODEL_STREAM
 from service.chat.steps import finalize, model_stream
 from service.chat.steps.input_validation import parse
 from service.chat.submission import CHAT
 from service.chat.turn import Ask
+from service.errors import NotFound
 from service.jobs.kind import Job, Kind, Step, StepUse
-from service.jobs.means import Completion
+from service.jobs.means import Completion, Finished
 from service.ports import Once
 from service.runtime.outbox import Outbox
 from service.runtime.phase import phase
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from service.chat.parts import Parts
     from service.errors import ForebayError
     from service.ports import Document, Principal
+    from service.work import JobStore
 
 ROUTE = "/jobs"
 JOB_KEYS = "job"  # in the place of a route: a client's keys are others
@@ -110,10 +112,10 @@ class Silent(Outbox[Any]):
 
 
 class Background:
-    """Implements `means.Converse` and `means.Complete` over the parts of a turn."""
+    """Implements `means.Converse`, `means.Complete` and `means.Recall` over the parts of a turn and the jobs' store."""
 
-    def __init__(self, use: Parts) -> None:
-        self._use = use
+    def __init__(self, use: Parts, store: JobStore) -> None:
+        self._use, self._store = use, store
 
     async def converse(self, principal: Principal, body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         """Run one turn to its end; return what was said. The same `key` never answers twice.
@@ -157,6 +159,13 @@ class Background:
             turn.settle()
             account.close()
         return Completion(answer.text, answer.citations)
+
+    async def recall(self, principal: Principal, message_id: str) -> Finished:
+        """Read a completed turn of this user; raise NotFound."""
+        turn = await self._store.finished_turn(principal.tenant, principal.user, message_id)
+        if turn is None:
+            raise NotFound
+        return Finished(turn.question, turn.answer, found_in(turn.events), turn.results)
 
 
 async def converse(job: Job, given: ChatBody) -> Any:

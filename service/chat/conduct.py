@@ -84,7 +84,15 @@ async def conduct(
             turn.outbox.discard()
             turn.settle()
             books.close()
+            _offer(turn, use)
             turn.forget()
+
+
+def _offer(turn: Turn, use: Parts) -> None:
+    """Offer a new answer to be evaluated: its client has had the end, and nothing is waited for."""
+    if turn.committed and turn.answer is not None and turn.answered is None:
+        assert turn.principal is not None  # noqa: S101  (types: an answer has somebody whose it is)
+        use.sample(turn.principal, turn.message_id)
 
 
 async def _answer_client(turn: Turn, use: Parts, door: Door) -> None:

@@ -202,6 +202,14 @@ def retold(text: str, kept: str) -> list[Event]:
     return told
 
 
+def found_in(kept: str) -> tuple[str, ...] | None:
+    """Return the ids of the documents that a stored answer was given, in the order of the prompt; None: no search."""
+    for _, kind, data in msgspec.json.decode(kept):
+        if kind == RetrievalCompleted.type:
+            return tuple(document["id"] for document in data["documents"])
+    return None
+
+
 def encode_all(events: Sequence[Event], first: int) -> bytes:
     """Return `events` as whole SSE events in one piece, numbered from `first`."""
     return b"".join([encode(event, first + offset) for offset, event in enumerate(events)])

@@ -125,6 +125,10 @@ class Habits:
     queue_wait: float = 2.0  # for a turn's own place
 
 
+def _unseen(_principal: Principal, _message_id: str) -> None:
+    """Let a completed answer go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything that answer() may touch."""
@@ -148,6 +152,7 @@ class Parts:
     admit_job: Callable[[Turn], Awaitable[None]]  # the same for what is only to be queued: draining, rate, quota
     jobs: Jobs
     checks: Sequence[Check] = ()  # of finished answers to prompts of ours
+    sample: Callable[[Principal, str], None] = _unseen  # told of each completed answer, by its message id
     live: Live = field(default_factory=Live)
     unsettled: list[Ending] = field(default_factory=list)  # endings that the store did not take: tried again later
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from service.chat.events import PhaseEvent
+from service.chat.events import PhaseEvent, RetrievalCompleted
 from service.chat.events import Warning as WarningEvent
 from service.runtime.outbox import Outbox
 from telemetry.catalogue import CANCEL_LATENCY_SECONDS, DEGRADATIONS_TOTAL, LOG_DEGRADED
@@ -259,8 +259,8 @@ class Turn:
             self.producer_blocked += loop.time() - since
 
     def _keep(self, event: Event) -> None:
-        """Keep `event` for a replay, if there can be one."""
-        if self.once is not None and self.answered is None:
+        """Keep `event` for a replay, if there can be one; what was found in any case, for an evaluation."""
+        if self.answered is None and (self.once is not None or type(event) is RetrievalCompleted):
             self.kept.append((sum(map(len, self.text)), event))
 
     async def warn_waiting(self) -> None:

@@ -53,6 +53,13 @@ class FtsRetriever:
         except _FAILURES as error:
             raise RetrievalFailed from error
 
+    async def fetch(self, ids: Sequence[str], scope: Scope) -> Sequence[Document]:
+        """Return those of the passages that are there and in `scope`, in no order; raise RetrievalFailed."""
+        try:
+            return await self._reading.use(lambda index: index.fetch(ids, scope))
+        except _FAILURES as error:
+            raise RetrievalFailed from error
+
     async def add_documents(self, tenant: str, documents: Sequence[Document]) -> int:
         """Write `documents` as `tenant`'s, whatever tenant they name; return how many were new or had changed.
 

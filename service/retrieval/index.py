@@ -50,18 +50,27 @@ ON CONFLICT (tenant, id) DO UPDATE
 RETURNING rowid
 """
 
-# A word in the title counts as much as four in the text. Every label of the passage must be one the caller may see.
-_SEARCH = """
-SELECT d.id, d.title, d.text, d.tenant, d.labels, -bm25(passages, 4.0, 1.0) AS score
-FROM passages JOIN documents AS d ON d.rowid = passages.rowid
-WHERE passages MATCH :expression
+# Every label of the passage must be one the caller may see.
+_IN_SCOPE = """
   AND d.tenant = :tenant
   AND NOT EXISTS (
       SELECT 1 FROM json_each(d.labels) AS label WHERE label.value NOT IN (SELECT value FROM json_each(:labels))
   )
+"""
+
+# A word in the title counts as much as four in the text.
+_SEARCH = f"""
+SELECT d.id, d.title, d.text, d.tenant, d.labels, -bm25(passages, 4.0, 1.0) AS score
+FROM passages JOIN documents AS d ON d.rowid = passages.rowid
+WHERE passages MATCH :expression {_IN_SCOPE}
 ORDER BY score DESC, d.id
 LIMIT :limit
-"""
+"""  # noqa: S608 -- our own words
+
+_FETCH = f"""
+SELECT d.id, d.title, d.text, d.tenant, d.labels, 0.0 FROM documents AS d
+WHERE d.id IN (SELECT value FROM json_each(:ids)) {_IN_SCOPE}
+"""  # noqa: S608
 
 
 class Index:
@@ -96,10 +105,15 @@ class Index:
         wanted = expression(question)
         if not wanted or limit < 1:
             return []
+        return self._select(_SEARCH, scope, expression=wanted, limit=limit)
+
+    def fetch(self, ids: Sequence[str], scope: Scope) -> list[Document]:
+        """Return those of the passages that are there and in `scope`, in no order, without a score."""
+        return self._select(_FETCH, scope, ids=json.dumps(ids))
+
+    def _select(self, statement: str, scope: Scope, **values: str | int) -> list[Document]:
         labels = json.dumps(sorted(scope.labels))
-        rows = self._db.execute(
-            _SEARCH, {"expression": wanted, "tenant": scope.tenant, "labels": labels, "limit": limit}
-        )
+        rows = self._db.execute(statement, {"tenant": scope.tenant, "labels": labels, **values})
         return [
             Document(id=name, title=title, text=text, tenant=tenant, labels=frozenset(json.loads(has)), score=score)
             for name, title, text, tenant, has, score in rows

@@ -37,6 +37,14 @@ class InlineRetriever:
         except (sqlite3.Error, UnicodeError) as error:
             raise RetrievalFailed from error
 
+    async def fetch(self, ids: Sequence[str], scope: Scope) -> Sequence[Document]:
+        """Return those of the passages that are there and in `scope`, in no order; raise RetrievalFailed."""
+        await self._weather()
+        try:
+            return self._index.fetch(ids, scope)
+        except (sqlite3.Error, UnicodeError) as error:
+            raise RetrievalFailed from error
+
     async def add_documents(self, tenant: str, documents: Sequence[Document]) -> int:
         """Write `documents` as `tenant`'s; return how many were new or had changed; raise RetrievalFailed."""
         await self._weather()

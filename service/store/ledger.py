@@ -5,14 +5,25 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from service.store import job_queue, jobs
+from service.store import finished, job_queue, jobs
 from service.work import LeaseLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from service.store.access import Access
-    from service.work import Accepted, Bounds, ClaimedJob, Ended, JobEvent, JobStatus, NewJob, Standing, StoredJob
+    from service.work import (
+        Accepted,
+        Bounds,
+        ClaimedJob,
+        Ended,
+        FinishedTurn,
+        JobEvent,
+        JobStatus,
+        NewJob,
+        Standing,
+        StoredJob,
+    )
 
 
 class Ledger:
@@ -91,6 +102,10 @@ class Ledger:
     async def forget(self, kept: float) -> int:
         """Forget jobs that ended more than `kept` seconds ago; return how many."""
         return await self._access.write(jobs.forget(kept))
+
+    async def finished_turn(self, tenant: str, user: str, message_id: str) -> FinishedTurn | None:
+        """Return a completed answer of this user with what it was made of; None for none."""
+        return await self._access.read(finished.finished_turn(tenant, user, message_id))
 
 
 def _held(held: bool) -> None:  # noqa: FBT001 -- it is the operation's result

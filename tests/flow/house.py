@@ -18,6 +18,7 @@ from service.chat.parts import Gates, Habits, Parts
 from service.chat.turn import Budgets
 from service.equipment import facts_of, toolbox_of, tools_of
 from service.errors import Unauthenticated
+from service.jobs.evaluators import EVALUATORS
 from service.policy.cedar import CedarPolicy
 from service.ports import Principal
 from service.providers.rows import ProviderRow
@@ -92,6 +93,7 @@ class House:
         rules=None,
         tools=(),
         settings=None,
+        sample_ratio=0.0,
         **habits,
     ):
         self.world = virtual_world(seed)
@@ -105,6 +107,7 @@ class House:
             tenants=("demo", "rival"),
             tools=names,
             kinds=tuple(ALL_KINDS),
+            evaluators=tuple(one.name for one in EVALUATORS),
         )
         self.observer, self.recorder = recording_observer(label_sets=labels)
         self.conditions = Conditions()
@@ -132,7 +135,7 @@ class House:
         rules = rules or Rules()
         self.quota = MemoryQuota(rules, self.world.now)
         self.admittance = Admittance(self.gates["requests"], self.quota, rules.daily)
-        self.workforce = Workforce(JobSettings(), self.store.jobs, self.observer, self.world)
+        self.workforce = Workforce(JobSettings(), self.store.jobs, self.observer, self.world, sample_ratio)
         self.gates["jobs"] = self.workforce.gate
         self.clients = []
         self.parts = self._parts(replace(BUDGETS, **(budgets or {})), Habits(**habits))
@@ -160,6 +163,7 @@ class House:
             admit=self.admittance.admit,
             admit_job=self.admittance.admit_job,
             jobs=self.workforce.desk,
+            sample=self.workforce.sampler.sample,
         )
 
     async def open(self):

@@ -303,7 +303,7 @@ def test_a_turn_that_was_completed_when_its_worker_died_is_told_to_the_next_one(
         job_id = job_id_of(client)
         first = await house.workforce.desk.store.claim("w-dead", ("chat",), 0.0)
         body = {key: value for key, value in json.loads(first.input).items() if key != "background"}
-        told = await Background(house.parts).converse(first.principal, body, f"{job_id}/answer")
+        told = await Background(house.parts, house.store.jobs).converse(first.principal, body, f"{job_id}/answer")
         await asyncio.sleep(1.0)
         house.work()
         job, result = await ended(house, job_id)

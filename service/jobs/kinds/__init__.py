@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.jobs.kinds.document_ingestion import DOCUMENT_INGESTION
+from service.jobs.kinds.evaluation import EVALUATION
 from service.jobs.kinds.report import REPORT
 
-KINDS = (DOCUMENT_INGESTION, REPORT)
+KINDS = (DOCUMENT_INGESTION, EVALUATION, REPORT)
