@@ -142,6 +142,33 @@ class FinishedTurn:
     results: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The jobs of one kind that have not ended.
+
+    Attributes:
+        queued: wait, those included that were offered.
+        offered: were offered of late to who will take them.
+        running: are at work, or were when their worker was lost.
+        lost: of these, those that nobody works on for so long that they are to be offered again.
+    """
+
+    queued: int
+    offered: int
+    running: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A job that is to be offered to whoever has a place. `trace`: the W3C headers of who asked for it."""
+
+    job_id: str
+    tenant: str
+    kind: str
+    trace: Mapping[str, str]
+
+
 class JobStore(Protocol):
     """The state database, as the jobs see it. Every method raises PersistFailed when it cannot answer."""
 
@@ -178,6 +205,21 @@ class JobStore(Protocol):
 
         Not `lost`: there is nothing of the first sort, as far as the caller knows.
         """
+        ...
+
+    async def backlog(self) -> Mapping[str, Backlog]:
+        """Return what has not ended, by kind."""
+        ...
+
+    async def offer(self, kind: str, most: int, again: float) -> Sequence[Offered]:
+        """Return the next jobs of a kind that nobody was offered, fairly among tenants, and lost ones; at most `most`.
+
+        Each is offered again after `again` seconds if nobody has taken it by then.
+        """
+        ...
+
+    async def take(self, worker_id: str, job_id: str, lease: float) -> ClaimedJob | JobStatus | None:
+        """Take this job, if nobody works on it; else return how it stands, None for no such job."""
         ...
 
     async def renew(self, worker_id: str, lease: float) -> None:

@@ -44,6 +44,9 @@ LOG_CHEAPER_ROUTE = LogEvent(
 LOG_TOOL_INDETERMINATE = LogEvent(
     "tool_indeterminate", "error", "Nobody knows whether a side effect happened: a person must find out, by its call."
 )
+LOG_TEMPORAL = LogEvent(
+    "temporal_unusable", "warning", "Temporal cannot be worked with: its address, and the failure. It is tried again."
+)
 LOG_INSTANCE_LOST = LogEvent("instance_lost", "warning", "Another process has gone; its work is taken over.")
 
 LOG_EVENTS = tuple(row for row in tuple(globals().values()) if isinstance(row, LogEvent))

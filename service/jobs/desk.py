@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """One per process. `wake`: tells this process's worker that there is something to do."""
+    """One per process. The engine is told by `wake` of something to do, by `call_off` of a job that is cancelled."""
 
     kinds: Mapping[str, Kind]
     store: JobStore
     bounds: Bounds
     observer: Observer
     wake: Callable[[], None]
+    call_off: Callable[[str], None]
 
     def checked(self, kind: str, given: Mapping[str, Any]) -> str:
         """Return the input of a job as JSON, valid for its kind; raise InvalidRequest naming the field."""
@@ -53,6 +54,7 @@ class Desk:
         if found is None:
             return None
         status, kind = found
+        self.call_off(job_id)
         if status == "queued":
             self.observer.inc(JOBS_TOTAL, kind, "cancelled")
         return status

@@ -1,4 +1,4 @@
-"""One job in the hands of this worker: its flow, step by step, and how it ended. Made and stopped by worker.py.
+"""One job in the hands of this worker: its flow, step by step, and how it ended. Made and stopped by crew.py.
 
 Whatever stops it, nothing is written that the fence does not allow, and what has finished stays finished.
 """
@@ -18,7 +18,7 @@ from service.work import LeaseLost
 from telemetry.catalogue import LOG_BUG, Attr
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from random import Random
 
     from service.jobs.kind import Kind, Step
@@ -54,14 +54,23 @@ class Run:
     """Implements `kind.Job`."""
 
     def __init__(
-        self, claimed: ClaimedJob, kind: Kind, means: Means, store: JobStore, observer: Observer, random: Random
+        self,
+        claimed: ClaimedJob,
+        kind: Kind,
+        means: Means,
+        store: JobStore,
+        observer: Observer,
+        random: Random,
+        caller: Mapping[str, str] | None = None,
     ) -> None:
         self.claimed, self.kind = claimed, kind
+        self.code = ""  # why it failed, once the job has ended here
         self.giving_up = False  # no further step is begun
         self.duration: float | None = None  # seconds, once the job has ended here
         self._means, self._store, self._observer, self._random = means, store, observer, random
+        self._links = [headers for headers in (claimed.trace, caller) if headers]
         self._finished = dict(claimed.finished)
-        self._progress = claimed.progress
+        self.progress = claimed.progress  # from 0 to 1, at the last checkpoint
         self._noted_at = 0.0
         self._why: Why | None = None
         self._flow: asyncio.Task[Any] | None = None
@@ -82,8 +91,9 @@ class Run:
             Attr.ATTEMPT: claimed.fence,
             Attr.TENANT: claimed.principal.tenant,
         }
-        with self._observer.span(f"job {name}", attributes=attributes, links=[claimed.trace]) as span:
+        with self._observer.span(f"job {name}", attributes=attributes, links=self._links) as span:
             verdict = await self._end(await self._verdict())
+            self.code = verdict.code
             span.set(Attr.OUTCOME, verdict.outcome)
             if verdict.outcome == "failed":
                 span.fail(verdict.code)
@@ -99,8 +109,8 @@ class Run:
         if self.giving_up:
             raise GivenUp
         output = await self._until_it_works(step, name, given, share)
-        self._progress = min(1.0, self._progress + share)
-        await self._insist(partial(self._store.finish_step, *self._held, name, output, self._progress))
+        self.progress = min(1.0, self.progress + share)
+        await self._insist(partial(self._store.finish_step, *self._held, name, output, self.progress))
         self._finished[name] = output
         return output
 
@@ -143,7 +153,7 @@ class Run:
         now = asyncio.get_running_loop().time()
         if now - self._noted_at >= NOTE_EVERY:
             self._noted_at = now
-            progress = min(1.0, self._progress + share * part)
+            progress = min(1.0, self.progress + share * part)
             await self._insist(partial(self._store.note_progress, *self._held, progress))
 
     @property

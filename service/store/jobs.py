@@ -68,7 +68,7 @@ ORDER BY coalesce(jobs_at_work, 0), coalesce(served, 0),
 LIMIT ?
 """
 
-_TAKE = """
+TAKE = """
 UPDATE jobs SET status = 'running', worker_id = ?, fence = fence + 1, lease_until = database_now() + ?,
                 recoveries = recoveries + CASE WHEN status = 'running' THEN 1 ELSE 0 END,
                 started_at = coalesce(started_at, database_now()), events = events + 1
@@ -177,14 +177,15 @@ def claim(worker_id: str, kinds: Sequence[str], lease: float, *, lost: bool) -> 
     orphans = (yield _LOST.format(marks=marks), (*kinds, CANDIDATES)) if lost else ()
     waiting = yield _NEXT.format(marks=marks), (*kinds, AGING, CANDIDATES)
     for (job_id,) in (*orphans, *waiting):
-        taken = yield _TAKE, (worker_id, lease, job_id)
+        taken = yield TAKE, (worker_id, lease, job_id)
         if taken:
             recovered = job_id in {row[0] for row in orphans}
-            return (yield from _claimed(taken[0], recovered=recovered))
+            return (yield from claimed(taken[0], recovered=recovered))
     return None
 
 
-def _claimed(row: Sequence[Any], *, recovered: bool) -> Operation[ClaimedJob]:
+def claimed(row: Sequence[Any], *, recovered: bool) -> Operation[ClaimedJob]:
+    """Note the beginning of a job that `TAKE` has returned, and read what its work needs."""
     job_id, tenant, user, roles, key_id, kind, given, trace, fence, waited, age, recoveries, cancelled, *rest = row
     progress, number = rest
     yield _SERVED, (tenant,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from service.store import finished, job_queue, jobs
+from service.store import finished, job_offers, job_queue, jobs
 from service.work import LeaseLost
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from service.store.access import Access
     from service.work import (
         Accepted,
+        Backlog,
         Bounds,
         ClaimedJob,
         Ended,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         JobEvent,
         JobStatus,
         NewJob,
+        Offered,
         Standing,
         StoredJob,
     )
@@ -63,6 +65,18 @@ class Ledger:
     ) -> ClaimedJob | None:
         """Take the next job of one of `kinds`, for `lease` seconds; not `lost`: only one that waits."""
         return await self._access.write(jobs.claim(worker_id, kinds, lease, lost=lost))
+
+    async def backlog(self) -> Mapping[str, Backlog]:
+        """Return what has not ended, by kind."""
+        return await self._access.read(job_offers.backlog())
+
+    async def offer(self, kind: str, most: int, again: float) -> Sequence[Offered]:
+        """Return jobs that nobody was offered for `again` seconds, fairly among tenants, and lost ones."""
+        return await self._access.write(job_offers.offer(kind, most, again))
+
+    async def take(self, worker_id: str, job_id: str, lease: float) -> ClaimedJob | JobStatus | None:
+        """Take this job for `lease` seconds; else return how it stands, None for no such job."""
+        return await self._access.write(job_offers.take(worker_id, job_id, lease))
 
     async def renew(self, worker_id: str, lease: float) -> None:
         """Extend the leases of all that this worker works on."""

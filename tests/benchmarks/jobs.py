@@ -16,8 +16,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from service.jobs.crew import Crew
+from service.jobs.embedded import Embedded
 from service.jobs.kind import Kind, Step
-from service.jobs.worker import Worker
 from service.ports import Principal
 from service.runtime.gate import Gate
 from service.runtime.world import real_world
@@ -58,7 +59,7 @@ async def measure(url: str, jobs: int) -> str:
     observer, world = telemetry.observer, real_world()
     store = await open_store(url, world, observer)
     gate = Gate("jobs", PLACES, queue=0, observer=observer)
-    worker = Worker(store.jobs, KINDS, None, gate, observer, world)
+    worker = Embedded(Crew(store.jobs, KINDS, None, gate, observer, world))
     who = Principal("t", "u", frozenset(), "k")
     wide = Bounds(10**6, 10**6)
 
@@ -68,7 +69,7 @@ async def measure(url: str, jobs: int) -> str:
 
     before, cpu = time.perf_counter(), time.process_time()
     worker.start()
-    while (await store.jobs.waiting())[0] or len(worker):
+    while (await store.jobs.waiting())[0] or len(worker.crew):
         await asyncio.sleep(0.05)
     done, done_cpu = time.perf_counter() - before, time.process_time() - cpu
 

@@ -80,7 +80,7 @@ def test_a_dead_worker_s_job_is_taken_over_within_its_lease_and_a_living_one_s_n
         await yard.until(lambda: len(yard.did) == 2)
         await asyncio.sleep(30.0)
         assert len(yard.did) == 2
-        dead = first if next(iter(first._held))[0] == "j1" else second
+        dead = first if first.crew.held[0].run.claimed.job_id == "j1" else second
         await yard.crash(dead)
         yard.worker()
         before = asyncio.get_running_loop().time()
@@ -202,7 +202,7 @@ def test_a_job_that_no_worker_survives_is_given_up():
         await yard.submit()
         for _ in range(11):
             worker = yard.worker()
-            await yard.until(lambda worker=worker: len(worker))
+            await yard.until(lambda worker=worker: len(worker.crew))
             await yard.crash(worker)
         yard.worker()
         await yard.until_ended("j1")
@@ -270,12 +270,12 @@ def test_who_lost_its_lease_stops_at_once_and_records_nothing():
         first = yard.worker()
         await yard.submit()
         await yard.until(lambda: yard.did)
-        first._store = Forgetful(first._store)  # it believes that it renews
-        first._draining = True  # and leaves the job to the other
+        first.crew.store = Forgetful(first.crew.store)  # it believes that it renews
+        first.crew.draining = True  # and leaves the job to the other
         second = yard.worker()
-        await yard.until(lambda: len(second))
+        await yard.until(lambda: len(second.crew))
         await asyncio.sleep(1.0)
-        assert len(first) == 0
+        assert len(first.crew) == 0
         await yard.until_ended("j1")
         assert completed_steps(await yard.events()) == ["s0", "s1"]
         assert yard.did == ["j1/s0", "j1/s0", "j1/s1"]
@@ -305,7 +305,7 @@ def test_while_the_database_is_down_a_job_stops_before_somebody_else_may_begin_i
         await yard.until(lambda: yard.did)
         yard.conditions.down = True
         before = asyncio.get_running_loop().time()
-        await yard.until(lambda: not len(worker))
+        await yard.until(lambda: not len(worker.crew))
         assert asyncio.get_running_loop().time() - before < 11.0
         yard.conditions.down = False
         await yard.until_ended("j1")
@@ -395,7 +395,7 @@ def test_a_worker_has_no_more_jobs_at_once_than_places_and_than_the_kind_allows(
             await yard.submit(f"o{number}", kind="other")
         most = 0
         while await yard.ledger.waiting() != ({}, False):
-            kinds = [held.run.kind.name for held in worker._held.values()]
+            kinds = [held.run.kind.name for held in worker.crew.held]
             assert len(kinds) <= 3
             assert kinds.count("test") <= 2
             most = max(most, len(kinds))

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict
 
+from service.jobs.crew import Crew
+from service.jobs.embedded import Embedded
 from service.jobs.kind import Kind, Step
-from service.jobs.worker import Worker
 from service.ports import Principal
 from service.runtime.gate import Gate
 from service.store.inline import Conditions, InlineDriver
@@ -71,7 +72,7 @@ class Yard:
 
     def worker(self, places=4, **more):
         gate = Gate("jobs", places, queue=0, observer=self.observer)
-        worker = Worker(self.ledger, self.kinds, None, gate, self.observer, self.world, **more)
+        worker = Embedded(Crew(self.ledger, self.kinds, None, gate, self.observer, self.world, **more))
         worker.start()
         self.workers.append(worker)
         return worker
@@ -82,8 +83,8 @@ class Yard:
 
     async def crash(self, worker):
         """End a worker as SIGKILL does: from one moment to the next it writes nothing more."""
-        worker._store = Gone()
-        for held in worker._held.values():
+        worker.crew.store = Gone()
+        for held in worker.crew.held:
             held.run._store = Gone()
         await worker.stop()
         self.workers.remove(worker)
