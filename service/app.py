@@ -17,7 +17,7 @@ from service.auth import Keys
 from service.chat.admittance import Admittance
 from service.chat.claims import unfounded_claim
 from service.chat.parts import Gates, Parts
-from service.equipment import ToolServers, policy_of, toolbox_of, tools_of
+from service.equipment import ToolServers, address_of, policy_of, toolbox_of, tools_of
 from service.errors import Cause
 from service.limits import RERANK_WORKERS, Limits
 from service.providers import local
@@ -32,7 +32,15 @@ from service.runtime.world import real_world
 from service.server.run import Application
 from service.store import BEAT_EVERY, StateStore, migrate, open_store
 from service.store.tenants import tenants_of
-from service.translate import api_options, budgets_of, habits_of, redis_url_of, show_budgets, telemetry_options
+from service.translate import (
+    api_options,
+    budgets_of,
+    habits_of,
+    redis_url_of,
+    show_budgets,
+    suggestions_of,
+    telemetry_options,
+)
 from service.upkeep import Upkeep
 from service.workforce import Workforce
 from telemetry import catalogue as rows
@@ -46,6 +54,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
     from service.chat.toolbox import Toolbox
+    from service.retrieval.suggestions import SuggestionService
     from service.settings import Settings
     from telemetry.observe import Observer
 
@@ -76,6 +85,8 @@ class Service:
         self._budgets = budgets_of(settings.budgets)
         self._redis_url = redis_url_of(settings.limits, environ)
         self._options = api_options(settings, environ)
+        self._suggestions = suggestions_of(settings, environ)
+        self._tool_servers = [(row, address_of(row, environ)) for row in settings.mcp]
         self._parts: Parts | None = None
         self._admittance: Admittance | None = None
         self._jobs: Workforce | None = None
@@ -112,8 +123,9 @@ class Service:
             settings.jobs, store.jobs, observer, self._world, settings.evaluation.sample_ratio
         )
         parts = self._parts = self._build_parts(
-            observer, store, retriever, reranker, models, limits, keys, toolbox, jobs
-        )
+            observer, store, retriever, reranker, models, limits, keys, toolbox, jobs,
+            await self._open_suggestions(observer),
+        )  # fmt: skip
         places = (*limits.gates.values(), jobs.gate, *(one.gate for one in toolbox.equipped.values()))
         upkeep = Upkeep(parts, store, places, BEAT_EVERY)
         await store.beat(parts.instance_id)
@@ -134,12 +146,20 @@ class Service:
         schemas = ProcessSchemas()
         await schemas.warm()
         self._closing.push_async_callback(schemas.close)
-        servers = self._servers = ToolServers(self._settings.mcp, self._world, observer)
+        servers = self._servers = ToolServers(self._tool_servers, self._world, observer)
         tools = {**await asyncio.to_thread(tools_of, store), **servers.tools}
         toolbox = toolbox_of(tools, self._settings, store, schemas, observer)
         servers.start(toolbox)
         self._closing.push_async_callback(servers.stop)
         return toolbox
+
+    async def _open_suggestions(self, observer: Observer) -> SuggestionService | None:
+        if self._suggestions is None:
+            return None
+        suggestions = self._suggestions(observer)
+        await suggestions.open()
+        self._closing.push_async_callback(suggestions.close)
+        return suggestions
 
     def _open_models(self, limits: Limits, observer: Observer) -> Routes:
         gates = {row.name: limits.gates[f"model:{row.name}"] for row in self._rows}
@@ -225,6 +245,7 @@ class Service:
         keys: Keys,
         toolbox: Toolbox,
         jobs: Workforce,
+        suggestions: SuggestionService | None,
     ) -> Parts:
         settings = self._settings
         gates, queue_wait = limits.gates, settings.limits.queue_wait_ms / 1e3
@@ -255,6 +276,7 @@ class Service:
             admit_job=self._admittance.admit_job,
             jobs=jobs.desk,
             sample=jobs.sampler.sample,
+            suggestions=suggestions,
         )
 
     def _readiness(self, store: StateStore, models: Routes, telemetry: Telemetry, limits: Limits) -> Readiness:

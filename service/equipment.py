@@ -17,7 +17,8 @@ from service.errors import InvalidAnswer
 from service.policy.cedar import CedarPolicy, ToolFacts
 from service.retrieval import corpus
 from service.runtime.gate import Gate
-from service.tools.mcp import McpServer
+from service.settings import read_secret
+from service.tools.mcp import Address, McpServer
 from service.tools.registry import NAMES, shipped
 from telemetry import catalogue as rows
 
@@ -87,16 +88,22 @@ def _equip(tool: Tool, given: ToolSettings | None, default: float, observer: Obs
     return Equipped(tool, gate, timeout, approval)
 
 
+def address_of(given: McpSettings, environ: Mapping[str, str]) -> Address:
+    """Return where a server is, with the secrets that its row points to; raise SettingsError."""
+    secret = read_secret(given.api_key_env, given.api_key_file, environ)
+    handed = {name: environ[name] for name in given.environment if name in environ}
+    return Address(given.command, given.url, handed, secret.get_secret_value() if secret else "")
+
+
 class ToolServers:
     """The servers of one process."""
 
-    def __init__(self, given: Sequence[McpSettings], world: World, observer: Observer) -> None:
+    def __init__(self, given: Sequence[tuple[McpSettings, Address]], world: World, observer: Observer) -> None:
         self._observer = observer
         self._servers = [
-            (row, McpServer(row.name, row.command, row.url, read_only=row.read_only, chance=world.random,
-                            observer=observer))
-            for row in given
-        ]  # fmt: skip
+            (row, McpServer(row.name, address, read_only=row.read_only, chance=world.random, observer=observer))
+            for row, address in given
+        ]
 
     @property
     def tools(self) -> Mapping[str, Tool]:

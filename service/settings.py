@@ -33,6 +33,7 @@ from service.settings_groups import (
     PolicySettings,
     ServerSettings,
     StateSettings,
+    SuggestionSettings,
     TelemetrySettings,
 )
 from service.settings_rows import LOCAL, SIMULATED, McpSettings, ProviderSettings, ToolSettings
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
     budgets: BudgetSettings = BudgetSettings()
     limits: LimitSettings = LimitSettings()
     chat: ChatSettings = ChatSettings()
+    suggestions: SuggestionSettings = SuggestionSettings()
     openai: OpenAISettings = OpenAISettings()
     state: StateSettings = StateSettings()
     policy: PolicySettings = PolicySettings()

@@ -148,6 +148,21 @@ class ChatSettings(Group):
     """How often the model may ask for tools within one turn."""
 
 
+class SuggestionSettings(Group):
+    """[suggestions]: an HTTP service of the operator's own that is asked beside the search; none: no suggestions."""
+
+    url: str = Field(default="", pattern=r"^$|^https?://\S+$")
+    """Where questions are posted, with the tenant and the labels that the caller may see."""
+    api_key_env: VariableName = ""
+    """Name of the variable that holds its bearer token."""
+    api_key_file: str = ""
+    """Path of a file that holds it instead."""
+    timeout_ms: Milliseconds = 200
+    """The longest that an answer waits for it: it does without, with a warning."""
+    count: int = Field(default=3, ge=1, le=20)
+    """Suggestions told."""
+
+
 class OpenAISettings(Group):
     """[openai]: the routes under /v1."""
 

@@ -79,6 +79,12 @@ class McpSettings(Group):
     ] = ()
     """Program and arguments, as a list or as one line."""
     url: str = Field(default="", pattern=r"^$|^https?://\S+$")
+    api_key_env: VariableName = ""
+    """Name of the variable that holds the bearer token for `url`."""
+    api_key_file: str = ""
+    """Path of a file that holds it instead."""
+    environment: tuple[VariableName, ...] = ()
+    """Names of the variables that the program of `command` gets, beside PATH, HOME and their like: its own secrets."""
     tools: tuple[ToolName, ...] = ()
     """The tools of that server that may be called at all."""
     shows: tuple[str, ...] = ()

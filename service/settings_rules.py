@@ -52,6 +52,9 @@ def _budgets(settings: Settings) -> Iterator[Issue]:
     yield from _within(settings.limits, "tenant_requests", "requests", settings.limits.requests, ("limits",))
     yield from _within(settings.limits, "tenant_queue", "queue", settings.limits.queue, ("limits",))
     yield from _within(settings.jobs, "tenant_queue", "queue", settings.jobs.queue, ("jobs",))
+    yield from _within(
+        settings.suggestions, "timeout_ms", "budgets.retrieval_ms", budgets.retrieval_ms, ("suggestions",)
+    )
     for name, tool in settings.tools.items():
         yield from _within(tool, "timeout_ms", "budgets.total_ms", budgets.total_ms, ("tools", name))
 
@@ -103,6 +106,10 @@ def _tool_servers(settings: Settings) -> Iterator[Issue]:
     for index, row in enumerate(settings.mcp):
         if bool(row.command) == bool(row.url):
             yield Issue(("mcp", index), "give either command or url")
+        if row.command and (row.api_key_env or row.api_key_file):
+            yield Issue(("mcp", index, "api_key_env"), "a key is for a url; a command gets its secrets by environment")
+        if row.url and row.environment:
+            yield Issue(("mcp", index, "environment"), "variables are for a command; a url gets a key by api_key_env")
         if any(other.name == row.name for other in settings.mcp[:index]):
             yield Issue(("mcp", index, "name"), "another row has this name already")
         if len(names | set(row.tools)) < len(names) + len(row.tools):
@@ -114,6 +121,12 @@ def _secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[Issue]:
     """Yield the secrets that are named and not there. In development a provider may do without: it may need none."""
     yield from _secret(settings.server, "metrics_token", ("server",), environ)
     yield from _secret(settings.limits, "redis_url", ("limits",), environ)
+    yield from _secret(settings.suggestions, "api_key", ("suggestions",), environ)
+    for index, server in enumerate(settings.mcp):
+        yield from _secret(server, "api_key", ("mcp", index), environ)
+        for name in server.environment:
+            if name not in environ:
+                yield Issue(("mcp", index, "environment"), f"the variable {name} is not set")
     if settings.environment == "production":
         for index, row in enumerate(settings.providers):
             yield from _secret(row, "api_key", ("providers", index), environ)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from service.chat.parts import Habits
 from service.chat.turn import Budgets
 from service.equipment import label_of, names_of
 from service.jobs.evaluators import EVALUATORS
+from service.retrieval.suggestions import SuggestionService
 from service.settings import read_secret
 from service.workforce import ALL_KINDS
 from service.workforce import RESOURCE as JOBS
@@ -20,7 +22,7 @@ from telemetry.catalogue import LabelSets
 from telemetry.setup import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from service.providers.rows import ProviderRow
     from service.settings import Settings
@@ -58,6 +60,7 @@ def habits_of(settings: Settings) -> Habits:
     return Habits(
         grounding=settings.chat.grounding,
         documents=settings.chat.documents,
+        suggestions=settings.suggestions.count,
         stream_queue=settings.limits.stream_queue,
         max_body=settings.server.max_body_bytes,
         queue_wait=settings.limits.queue_wait_ms / 1e3,
@@ -134,6 +137,14 @@ def redis_url_of(given: LimitSettings, environ: Mapping[str, str]) -> str | None
     """Return where limits are shared, None if each process counts for itself; raise SettingsError."""
     secret = read_secret(given.redis_url_env, given.redis_url_file, environ)
     return secret.get_secret_value() if secret and given.backend == "redis" else None
+
+
+def suggestions_of(settings: Settings, environ: Mapping[str, str]) -> Callable[[Observer], SuggestionService] | None:
+    """Return what makes the client of the service of suggestions; None without one; raise SettingsError."""
+    given = settings.suggestions
+    secret = read_secret(given.api_key_env, given.api_key_file, environ)
+    key = secret.get_secret_value() if secret else ""
+    return partial(SuggestionService, given.url, key, given.timeout_ms / 1e3) if given.url else None
 
 
 def api_options(settings: Settings, environ: Mapping[str, str]) -> ApiOptions:

@@ -103,6 +103,7 @@ SPANS = (
     SpanRow("context.load", "internal", "The session's history from the state database."),
     SpanRow("admission", "internal", "One wait for a place of one resource."),
     SpanRow("retrieval.query", "internal", "The search for evidence, within the scope."),
+    SpanRow("suggestions", "client", "One question to the service of suggestions, beside the search."),
     SpanRow("rerank", "internal", "The evidence put in a better order."),
     SpanRow("model.stream", "internal", "What the model says in one round: every attempt and the fallback."),
     SpanRow("chat {model}", "client", "One attempt of one provider."),

@@ -120,7 +120,7 @@ RETRY_REASON = _fixed("reason", ("timeout", "connect", "429", "4xx", "5xx", "mal
 RETRY_DENIED = _fixed("reason", ("budget", "deadline", "attempts", "circuit", "unsafe"))
 MODEL_LIMIT = _fixed("limit", ("first_token", "gap", "generation", "total"))
 DIRECTION = _fixed("direction", ("prompt", "generated"))
-DEPENDENCY = _fixed("dependency", ("retrieval", "rerank", "model", "tool", "limits", "context", "jobs"))
+DEPENDENCY = _fixed("dependency", ("retrieval", "suggestions", "rerank", "model", "tool", "limits", "context", "jobs"))
 
 
 @dataclass(frozen=True)

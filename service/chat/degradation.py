@@ -32,6 +32,7 @@ def _never(dependency: str, effect: str) -> Degradation:
 
 
 RETRIEVAL = _may("retrieval", "an answer without evidence; none where grounding is required", "retrieval_degraded")
+SUGGESTIONS = _may("suggestions", "an answer without suggestions", "suggestions_skipped")
 RERANK = _may("rerank", "the documents in the order in which they were found", "rerank_skipped")
 MODEL = _may("model", "the answer of its approved fallback; none without one", "model_fallback")
 TOOL = _may("tool", "the model is told, and answers with what it has; a side effect is never guessed at")
@@ -41,4 +42,4 @@ CITATIONS = _never("citations", "where grounding is required: no answer without 
 POLICY = _never("policy", "nothing is read, called or answered")
 STATE = _never("state", "no answer: what is not written down was not said")
 
-TABLE = (RETRIEVAL, RERANK, MODEL, TOOL, LIMITS, TELEMETRY, CITATIONS, POLICY, STATE)
+TABLE = (RETRIEVAL, SUGGESTIONS, RERANK, MODEL, TOOL, LIMITS, TELEMETRY, CITATIONS, POLICY, STATE)

@@ -6,6 +6,7 @@ own JSON) because pydantic's dump is six times the cost of the rest of the path.
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
@@ -56,6 +57,8 @@ class RetrievalCompleted(Event):
     count: int
     documents: tuple[FoundDocument, ...]
     degraded: bool
+    suggestions: tuple[FoundDocument, ...] = Field(default=(), exclude_if=operator.not_)
+    """What else to look at; only where a service of suggestions is configured. No part of the answer."""
 
 
 class TokenDelta(Event):

@@ -149,13 +149,21 @@ async def _evidence(turn: Turn, use: Parts, who: Principal, scope: Scope, ask: A
     """Retrieve and rerank. Where grounding is required, no evidence is an error; elsewhere it is a warning."""
     required = (ask.grounding or use.habits.grounding) == "required"
     documents: Sequence[Document] = ()
+    suggested: Sequence[Document] | None = ()
     failing = nullcontext() if required else _optional(turn, degradation.RETRIEVAL)
     async with failing, place(turn, use.gates.retrieval, who.tenant):
         with phase(turn, RETRIEVAL_REQUIRED if required else RETRIEVAL_QUERY) as step:
-            documents = await retrieval_query.find(
-                ask.message, who, scope, use.retriever, use.policy, use.habits.documents
-            )
+            finding = retrieval_query.find(ask.message, who, scope, use.retriever, use.policy, use.habits.documents)
+            if use.suggestions is None:
+                documents = await finding
+            else:
+                suggesting = retrieval_query.suggest(
+                    ask.message, who, scope, use.suggestions, use.policy, use.habits.suggestions
+                )
+                documents, suggested = await together(finding, suggesting)
             step.note(Attr.HITS, len(documents))
+    if suggested is None:
+        await turn.degrade(degradation.SUGGESTIONS, "suggestions are not available")
     if required and not documents:
         raise NoEvidence
     if not documents and degradation.RETRIEVAL.dependency not in turn.degradations:
@@ -170,11 +178,16 @@ async def _evidence(turn: Turn, use: Parts, who: Principal, scope: Scope, ask: A
     await turn.emit(
         RetrievalCompleted(
             count=len(documents),
-            documents=tuple(FoundDocument(id=d.id, title=d.title, score=round(d.score, 4)) for d in documents),
+            documents=_told(documents),
             degraded=bool(turn.degradations),
+            suggestions=_told(suggested or ()),
         )
     )
     return documents
+
+
+def _told(documents: Sequence[Document]) -> tuple[FoundDocument, ...]:
+    return tuple(FoundDocument(id=one.id, title=one.title, score=round(one.score, 4)) for one in documents)
 
 
 async def _respond(

@@ -118,6 +118,7 @@ class Habits:
 
     grounding: str = "preferred"
     documents: int = 5
+    suggestions: int = 3
     history: int = 20
     stream_queue: int = 64
     max_body: int = 4 * 1024 * 1024  # bytes
@@ -151,6 +152,7 @@ class Parts:
     admit: Callable[[Turn, Chosen], Awaitable[Chosen]]
     admit_job: Callable[[Turn], Awaitable[None]]  # the same for what is only to be queued: draining, rate, quota
     jobs: Jobs
+    suggestions: Retriever | None = None  # a second source, of what else to look at
     checks: Sequence[Check] = ()  # of finished answers to prompts of ours
     sample: Callable[[Principal, str], None] = _unseen  # told of each completed answer, by its message id
     live: Live = field(default_factory=Live)

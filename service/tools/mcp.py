@@ -8,6 +8,7 @@ by starting it again. Made by tool_servers.py.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from telemetry import catalogue as rows
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
     from service.calls import ToolUse
     from service.tools.mcp_link import Link
@@ -35,13 +36,29 @@ STOP_LIMIT = 8.0  # seconds: the SDK gives a child 6.5 to end
 DEPENDENCY = "tool"
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is, and what it needs to let us in.
+
+    Attributes:
+        command: its program and arguments, to be run as a child.
+        environ: what the child finds in its environment, beside PATH, HOME and their like.
+        url: where it is instead.
+        key: sent to the URL as a bearer token; "" for none.
+    """
+
+    command: tuple[str, ...] = ()
+    url: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    key: str = field(default="", repr=False)
+
+
 class McpServer:
     """One server, in one process.
 
     Args:
         name: how the settings call it.
-        command: its program and arguments, to be run as a child.
-        url: where it is instead.
+        address: where it is.
         read_only: whether its tools change nothing; otherwise each call needs approval, and is never tried again.
         chance: jitter of the pauses.
         observer: told when it is gone and when it is back.
@@ -50,14 +67,13 @@ class McpServer:
     def __init__(
         self,
         name: str,
-        command: Sequence[str],
-        url: str,
+        address: Address,
         *,
         read_only: bool,
         chance: random.Random,
         observer: Observer,
     ) -> None:
-        self._name, self._command, self._url, self._read_only = name, command, url, read_only
+        self._name, self._address, self._read_only = name, address, read_only
         self._chance, self._observer = chance, observer
         self._link: Link | None = None
         self._down = False
@@ -141,7 +157,7 @@ class McpServer:
         while True:
             began = loop.time()
             try:
-                await self._live(link_class(self._command, self._url), told)
+                await self._live(link_class(self._address), told)
             except Exception as failure:  # noqa: BLE001 -- whatever a server does is its own failure; none of it is told
                 self._lose(failure)
             pause = FIRST_PAUSE if loop.time() - began > STEADY else min(2 * pause, LONGEST_PAUSE)

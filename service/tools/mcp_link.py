@@ -7,12 +7,15 @@ Source: https://modelcontextprotocol.io/specification; versions are negotiated, 
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client  # with the timeouts that MCP asks for; exported nowhere
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
@@ -29,8 +32,10 @@ from service.errors import ToolFailed
 from service.ports import ToolSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
+
+    from service.tools.mcp import Address
 
 CHILD = Path(__file__).with_name("mcp_child.py")
 PAGES = 20  # of a listing: one that never ends is cut
@@ -42,14 +47,12 @@ class Link:
     """An async context manager: entered and left by one task, used by any.
 
     Args:
-        command: the server's program and arguments; it is a child of this process, and ends with it.
-        url: where it is instead, over streamable HTTP.
+        address: a child of this process, which ends with it; or a URL, spoken to over streamable HTTP.
     """
 
-    def __init__(self, command: Sequence[str], url: str) -> None:
-        child = StdioServerParameters(command=sys.executable, args=["-I", str(CHILD), *command])
+    def __init__(self, address: Address) -> None:
         us = Implementation(name="forebay", version=version("forebay"))
-        self._client = Client(url or child, client_info=us, cache=None)
+        self._client = Client(_way_to(address), client_info=us, cache=None)
 
     async def __aenter__(self) -> Self:
         """Connect and agree on a version; raise whatever the SDK raises."""
@@ -97,6 +100,19 @@ class Link:
         except (ValueError, RuntimeError, OSError) as error:  # no result by any version of the protocol
             raise ConnectionError("the tool's server gave no result that can be read") from error
         return _value(result), result.is_error
+
+
+def _way_to(address: Address) -> AbstractAsyncContextManager[Any] | StdioServerParameters:
+    if not address.url:
+        arguments = ["-I", str(CHILD), *address.command]
+        return StdioServerParameters(command=sys.executable, args=arguments, env=dict(address.environ))
+    return _over_http(address.url, {"Authorization": f"Bearer {address.key}"} if address.key else {})
+
+
+@asynccontextmanager
+async def _over_http(url: str, headers: dict[str, str]) -> AsyncIterator[Any]:
+    async with create_mcp_http_client(headers) as http, streamable_http_client(url, http_client=http) as streams:
+        yield streams
 
 
 def _value(result: CallToolResult) -> Any:

@@ -14,6 +14,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.stdio import stdio_server
 from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool
 
+KEY = "FILES_KEY"  # a variable: over HTTP, nobody is let in without its value
 PATH = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 DEEP = {"type": "object", "properties": {"path": {"$ref": "https://elsewhere.invalid/schema.json"}}}
 SCHEMAS = dict.fromkeys(("read_file", "fails", "hangs", "stands_still", "dies", "delete_file"), PATH) | {"wild": DEEP}
@@ -38,7 +39,22 @@ async def call(context, params):
     if params.name == "fails":
         return said(f"there is no {path}", is_error=True)
     sys.stderr.write(f"asked for {path}\n")  # as servers do: it must be nowhere in our log
-    return said(f"contents of {path}, by process {os.getpid()}")
+    key = "with" if KEY in os.environ else "without"
+    return said(f"contents of {path}, by process {os.getpid()}, {key} a key")
+
+
+def guarded(app):
+    """Let in only who has the key, if there is one."""
+    wanted = f"Bearer {os.environ[KEY]}".encode()
+
+    async def guard(scope, receive, send):
+        if scope["type"] != "http" or (b"authorization", wanted) in scope["headers"]:
+            await app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    return guard
 
 
 server = Server("files", on_list_tools=tools, on_call_tool=call)
@@ -54,6 +70,7 @@ async def over_http(port):
     sys.stdout.write(f"{listening.getsockname()[1]}\n")
     sys.stdout.flush()
     app = server.streamable_http_app()
+    app = guarded(app) if KEY in os.environ else app
     await uvicorn.Server(uvicorn.Config(app, log_level="critical")).serve(sockets=[listening])
 
 

@@ -7,7 +7,7 @@ from service.ports import Document, Finish, Text
 from telemetry import catalogue as rows
 from telemetry.catalogue import Attr
 from tests.flow.house import DOCUMENTS, EVE, in_house
-from tests.flow.parts import Says
+from tests.flow.parts import Says, Slowly
 
 REQUIRED = {"grounding": "required"}
 NOTHING = "xylophone zeppelin"  # of which no document speaks
@@ -99,6 +99,61 @@ def test_the_default_of_the_settings_holds_where_the_request_says_nothing():
         assert (await house.chat(NOTHING, ask={"grounding": "preferred"})).types[-1] == "message_completed"
 
     in_house(scenario, grounding="required")
+
+
+# --- suggestions ------------------------------------------------------------------------------------------------
+
+SEE_ALSO = Document("C-7", "Case C-7", "", "demo", frozenset({"internal"}), 0.5)
+
+
+def suggesting(house, *documents):
+    source = Slowly(Leaky(*documents))
+    object.__setattr__(house.parts, "suggestions", source)
+    return source
+
+
+def test_suggestions_are_told_beside_the_evidence_and_are_none():
+    async def scenario(house):
+        suggesting(house, SEE_ALSO)
+        client = await house.chat(ask=REQUIRED)
+        told = client.event("retrieval_completed")
+        assert told["suggestions"] == [{"id": "C-7", "title": "Case C-7", "score": 0.5}]
+        assert "C-7" not in [document["id"] for document in told["documents"]]
+        assert "Case C-7" not in str(house.model.calls)
+        assert client.types[-1] == "message_completed"
+
+    in_house(scenario)
+
+
+def test_a_service_of_suggestions_that_fails_is_a_warning_and_a_degradation_even_where_grounding_is_required():
+    async def scenario(house):
+        suggesting(house).becomes(error=RetrievalFailed())
+        client = await house.chat(ask=REQUIRED)
+        assert client.warnings() == ["suggestions_skipped"]
+        assert client.event("retrieval_completed")["count"] > 1
+        assert client.event("message_completed")["citations"]
+        assert house.requests("degraded") == 1
+
+    in_house(scenario)
+
+
+def test_evidence_and_suggestions_are_looked_for_at_the_same_time():
+    async def scenario(house):
+        house.retriever.becomes(seconds=0.2)
+        suggesting(house, SEE_ALSO).becomes(seconds=0.2)
+        await house.chat()
+        assert house.recorder.total(rows.PHASE_DURATION_SECONDS, "retrieval.query") == pytest.approx(0.2)
+
+    in_house(scenario)
+
+
+def test_what_the_policy_lets_nobody_read_is_not_suggested():
+    async def scenario(house):
+        suggesting(house, RESTRICTED, THEIRS, UNKNOWN_LABEL)
+        client = await house.chat()
+        assert "suggestions" not in client.event("retrieval_completed")
+
+    in_house(scenario)
 
 
 # --- the scope --------------------------------------------------------------------------------------------------

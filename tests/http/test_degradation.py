@@ -11,6 +11,7 @@ import pytest
 
 from service.chat import degradation
 from tests.contract.redis_server import RedisServer, until_answering
+from tests.contract.suggestion_server import SuggestionServer
 from tests.flow.house import in_house
 from tests.flow.tools import Asks
 from tests.process import SIMULATED, Service, events
@@ -67,6 +68,19 @@ def without_retrieval(folder):
         required = ask(service, grounding="required")
         assert (required[-1][0], required[-1][1]["code"]) == ("error", "retrieval_failed")
         service.comes_to(1, "forebay_requests_total", outcome="degraded")
+
+
+def without_suggestions(folder):
+    with SuggestionServer() as server:
+        config = f'{SIMULATED}\n[suggestions]\nurl = "{server.url}"\ntimeout_ms = 1500\n'
+        with Service(folder, config) as service:
+            (found,) = [data for kind, data in ask(service) if kind == "retrieval_completed"]
+            assert found["suggestions"] == [{"id": "C-7", "title": "Case C-7", "score": 0.5}]
+            server.status = 500
+            told = ask(service)
+            assert warnings(told) == [degradation.SUGGESTIONS.warning]
+            assert told[-1][0] == "message_completed"
+            assert service.metric("forebay_degradations_total", dependency="suggestions") == 1
 
 
 def without_reranking(folder):
@@ -160,6 +174,7 @@ def without_the_state(folder):
 
 BROKEN = {
     degradation.RETRIEVAL: without_retrieval,
+    degradation.SUGGESTIONS: without_suggestions,
     degradation.RERANK: without_reranking,
     degradation.MODEL: without_the_model,
     degradation.TOOL: without_a_tool,

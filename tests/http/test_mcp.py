@@ -22,13 +22,15 @@ SECRET = "/home/ann/the-witness.txt"
 class Remote:
     """An MCP server over HTTP: a process of its own, on the same port each time that it is started."""
 
-    def __init__(self):
-        self.port = 0
+    def __init__(self, **environ):
+        self.port, self._environ = 0, {**os.environ, **environ}
         self.start()
 
     def start(self):
         command = [sys.executable, SERVER, "http", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=self._environ
+        )
         self.port = int(self.process.stdout.readline())
 
     def kill(self):
@@ -209,3 +211,24 @@ def test_a_child_that_was_killed_is_started_again(tmp_path):
         until(lambda: outcome(service, "read_file") == ("completed", None))
         _, after = call(service, "read_file")
         assert re.search(r"process (\d+)", before)[1] != re.search(r"process (\d+)", after)[1]
+
+
+def test_a_server_over_http_is_given_the_key_that_its_row_points_to(tmp_path):
+    guarded = Remote(FILES_KEY="s3cret")
+    try:
+        config = SIMULATED + row(guarded, read_only=True, api_key_env="OUR_KEY")
+        with Service(tmp_path, config, environ={"OUR_KEY": "s3cret"}) as service:
+            until(lambda: state(service) == "ready")
+            assert outcome(service, "read_file") == ("completed", None)
+            assert "s3cret" not in json.dumps(service.log)
+    finally:
+        guarded.kill()
+
+
+@pytest.mark.parametrize(("handed", "has"), [({"environment": ["FILES_KEY"]}, "with"), ({}, "without")])
+def test_a_server_that_is_a_child_gets_the_variables_that_its_row_names_and_no_other(tmp_path, handed, has):
+    config = SIMULATED + row(Child(), read_only=True, **handed)
+    with Service(tmp_path, config, environ={"FILES_KEY": "s3cret"}) as service:
+        until(lambda: state(service) == "ready")
+        _, answer = call(service, "read_file")
+        assert f"{has} a key" in answer

@@ -46,6 +46,7 @@ ELSEWHERE = {
     "LOG_RECOVERED": "contract/test_leases.py",
     "TELEMETRY_LOG_LINES_DROPPED_TOTAL": "telemetry/test_setup.py",
     "EXCEPTION_TYPE": "telemetry/test_tracing.py",
+    "suggestions": "contract/test_suggestions.py",
     "INSTEAD_OF": "flow/test_cost_routing.py",
 }
 
