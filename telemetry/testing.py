@@ -151,7 +151,8 @@ EXAMPLE_LABELS = LabelSets(
     resources=("requests", "model:simulated", "model:local", "retrieval", "rerank", "jobs"),
     tenants=("demo", "acme"),
     tools=("case_lookup", "policy_lookup", "open_escalation_review"),
-    kinds=("document_ingestion", "report", "chat"),
+    kinds=("document_ingestion", "evaluation", "report", "chat"),
+    evaluators=("citation", "grounding"),
 )
 
 

@@ -1,7 +1,7 @@
-"""The six boards, in the order in which one looks: is it well, where does the time go, what is full, who leaves."""
+"""The boards, in the order in which one looks: is it well, where does the time go, what is full, who leaves."""
 
 from dashboards.board import Board
-from dashboards.boards import clients, overview, phases, providers, runtime, saturation
+from dashboards.boards import answers, clients, overview, phases, providers, runtime, saturation
 
 BOARDS: tuple[Board, ...] = (
     overview.BOARD,
@@ -9,5 +9,6 @@ BOARDS: tuple[Board, ...] = (
     saturation.BOARD,
     clients.BOARD,
     providers.BOARD,
+    answers.BOARD,
     runtime.BOARD,
 )

@@ -49,7 +49,7 @@ class Sampler:
     def sample(self, principal: Principal, message_id: str) -> None:
         """Have this answer evaluated, or not. Called within the span of its turn; takes microseconds, never fails."""
         seen = self._observer
-        if int(seen.current().trace_id, 16) % 2**_BITS >= self._below:
+        if self._below == 0 or int(seen.current().trace_id, 16) % 2**_BITS >= self._below:
             return
         job = NewJob(
             job_id=self._world.new_id("job"),

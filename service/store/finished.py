@@ -9,12 +9,13 @@ from service.work import FinishedTurn
 if TYPE_CHECKING:
     from service.store.statements import Operation
 
-# The question is the last one before the answer: both are written by one statement.
+# Both messages of a turn are written by one statement, with one time; between their numbers another turn's may stand.
 _ANSWER = """
 SELECT answers.text, answers.events, (
     SELECT asked.text FROM messages AS asked
     WHERE asked.tenant_id = answers.tenant_id AND asked.user_id = answers.user_id
     AND asked.session_id = answers.session_id AND asked.role = 'user' AND asked.seq < answers.seq
+    AND asked.created_at = answers.created_at
     ORDER BY asked.seq DESC LIMIT 1)
 FROM messages AS answers
 WHERE answers.message_id = ? AND answers.tenant_id = ? AND answers.user_id = ?

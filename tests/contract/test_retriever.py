@@ -219,3 +219,34 @@ def test_a_twin_in_bad_weather_is_slow_and_fails():
             await retriever.close()
 
     assert virtual_loop.run(main()) == 2.0
+
+
+def fetched(trial, names, *documents, scope=OPEN):
+    async def script(retriever):
+        for one in documents:
+            await retriever.add_documents(one.tenant, [one])
+        return sorted(await retriever.fetch(names, scope), key=lambda one: one.id)
+
+    return trial(script)
+
+
+def test_passages_are_read_again_by_their_ids_whole_and_without_a_score(trial):
+    papers = [document("a", "Wörter und 🎉", "public"), document("b", "risk"), document("c", "risk")]
+    assert fetched(trial, ["c", "a", "gone", "a"], *papers) == [papers[0], papers[2]]
+    assert fetched(trial, [], *papers) == []
+
+
+def test_nothing_outside_the_scope_is_read_again(trial):
+    hidden = [document("a", "risk", tenant="other"), document("b", "risk", "public", "sealed")]
+    assert fetched(trial, ["a", "b", "' OR 1=1 --", '"], "x'], *hidden) == []
+
+
+def test_an_id_that_is_no_text_is_a_failed_retrieval_and_nothing_else(trial):
+    async def script(retriever):
+        await retriever.add_documents("demo", [document("a", "risk")])
+        try:
+            return ids(await retriever.fetch(["\ud800", "a"], OPEN))
+        except RetrievalFailed:
+            return ["a"]
+
+    assert trial(script) == ["a"]

@@ -30,6 +30,8 @@ name = "simulated"
 kind = "simulated"
 models = ["sim"]
 max_concurrency = 1000
+[evaluation]
+sample_ratio = 1.0
 """
 SECONDS = 24  # of traffic
 PATIENCE = 15  # seconds for a hole in the data to close, which a late scrape has left

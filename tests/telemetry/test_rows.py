@@ -33,7 +33,7 @@ WITHIN = 60.0  # seconds for a process to do what it is waited for
 # Rows of features that are to come. The list only gets shorter: what the code uses must not stand here.
 TO_COME = {
     "DOCUMENTS", "ERROR_CODE", "EXCEPTION_STACKTRACE", "GEN_AI_DATA_SOURCE_ID", "GEN_AI_REQUEST_MAX_TOKENS",
-    "GEN_AI_REQUEST_TEMPERATURE", "GEN_AI_RESPONSE_ID", "GEN_AI_RESPONSE_MODEL", "WAIT_MS",
+    "GEN_AI_REQUEST_TEMPERATURE", "GEN_AI_RESPONSE_MODEL", "WAIT_MS",
 }  # fmt: skip
 
 # The test that brings about what no scene here does: its file says the row's name.
@@ -143,6 +143,12 @@ async def a_drain_that_cannot_end(house):
     await ended
 
 
+async def a_turn_that_is_evaluated(house):
+    house.work()
+    await house.chat(model="sim:tokens=20")
+    await house.until(lambda: house.recorder.value(catalogue.JOBS_TOTAL, "evaluation"))
+
+
 SCENES = {
     turns_that_end_in_every_way: {},
     a_model_that_fails_until_it_is_not_asked_any_more: {},
@@ -154,6 +160,7 @@ SCENES = {
     },
     a_tool_whose_result_is_known_already: {},
     a_process_that_is_gone: {},
+    a_turn_that_is_evaluated: {"sample_ratio": 1.0},
     a_drain_that_cannot_end: {"tools": [Recorder(seconds=60.0).tool()], "budgets": {}},
 }
 
@@ -278,6 +285,7 @@ def _row_of(name):
 def test_every_attribute_is_set_and_no_other(scenes, process):
     spans = [span for recorder in scenes for span in recorder.spans] + process.spans
     names = {name for span in spans for name in span["attributes"]}
+    names |= {name for span in spans for _, attributes in span.get("events", ()) for name in attributes}
     assert missing(ATTRIBUTES, names) == []
     assert names <= ATTRIBUTES.keys() | HTTP
 
