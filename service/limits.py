@@ -1,7 +1,8 @@
 """How much this process lets in: its gates, its quota, and its part of what all processes share. For service/app.py.
 
 In memory processes do not know of one another, and each has the limit divided by their number. With Redis the limits
-are those of the settings, whichever process uses them: places by leases, all else by common counts.
+are those of the settings, whichever process uses them: places by leases, all else by common counts. Redis's client is
+loaded only then: it would be a twelfth of every start.
 """
 
 from __future__ import annotations
@@ -13,17 +14,16 @@ from typing import TYPE_CHECKING
 from service.routing import limit_of
 from service.runtime.counts import MemoryQuota
 from service.runtime.gate import Gate
-from service.runtime.leases import Leases
 from service.runtime.outage import Outage
 from service.runtime.quota import Quota, Rules
-from service.runtime.redis_client import connect
-from service.runtime.shared_counts import SharedQuota
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from service.providers.rows import ProviderRow
     from service.runtime.adaptive import Limit
+    from service.runtime.leases import Leases
+    from service.runtime.shared_counts import SharedQuota
     from service.runtime.world import World
     from service.settings_groups import LimitSettings
     from telemetry.observe import Observer
@@ -85,6 +85,9 @@ class Limits:
     async def open(self) -> None:
         """Get this process's part, if it is to be got from somewhere. What was opened is closed by `close`."""
         if self._redis_url is not None:
+            from service.runtime.leases import Leases  # noqa: PLC0415 -- see above
+            from service.runtime.redis_client import connect  # noqa: PLC0415
+
             leases = Leases(
                 connect(self._redis_url),
                 self._common,
@@ -139,6 +142,9 @@ class Limits:
             self.rules = self.rules.share(self._processes)
         if self._redis_url is None or not self.rules:
             return MemoryQuota(self.rules, self._world.now)
+        from service.runtime.redis_client import connect  # noqa: PLC0415 -- see above
+        from service.runtime.shared_counts import SharedQuota  # noqa: PLC0415
+
         quota = SharedQuota(
             connect(self._redis_url), self.rules, processes=self._processes, world=self._world, outage=self._outage
         )

@@ -58,7 +58,7 @@ def until(
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what() if callable(what) else what}"
-        time.sleep(every)
+        time.sleep(every)  # real time: another process
     return found
 
 

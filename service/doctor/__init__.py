@@ -1,6 +1,7 @@
 """`forebay doctor`: asks every dependency whether it is there, and says what to do if it is not.
 
-`before_start` is the part of it without which `forebay serve` would fail later, and less clearly.
+`before_start` is the part of it without which `forebay serve` would fail later, and less clearly. It asks nobody who is
+far away, so that the clients for that, Redis's and others, are not loaded at every start.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from service.doctor import afar, here
+from service.doctor import here
 from service.doctor.here import Environ, Fault
 from service.providers import local
 from service.routing import key_of
@@ -60,6 +61,8 @@ async def examine(settings: Settings, environ: Environ) -> list[Finding]:
 
 
 def _checks(settings: Settings, environ: Environ) -> Iterator[tuple[str, Check]]:
+    from service.doctor import afar  # noqa: PLC0415 -- see above
+
     yield "secrets", partial(here.secrets, settings, environ)
     yield "data folder", partial(here.data_folder, settings)
     yield "state database", partial(here.state, settings)
@@ -81,6 +84,8 @@ def _provider(row: ProviderSettings, environ: Environ) -> str | Awaitable[str]:
     if row.kind == "simulated":
         return "simulated"
     if row.kind != "local":
+        from service.doctor import afar  # noqa: PLC0415 -- see above
+
         return afar.provider(row, key_of(row, environ))
     if reason := local.available():
         raise Fault(reason, "use another provider, or Linux on x86_64 or aarch64")

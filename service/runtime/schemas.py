@@ -1,24 +1,26 @@
-"""`calls.Schemas`: JSON checked against JSON Schema in child processes, within a limit. And its twin for virtual time.
+"""`calls.Schemas`: JSON checked against JSON Schema in child processes, within a limit.
 
-Built by the composition root; called for the arguments of tools and for structured answers.
+Built by the composition root; called for the arguments of tools and for structured answers. The checks themselves are
+loaded by the children alone: reading the standard's own schemas is a tenth of a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from service.errors import InvalidAnswer
-from service.runtime import schema_check
 from service.runtime.child import Child
 from service.runtime.lending import Lending
 
+_CHECK = str(Path(__file__).with_name("schema_check.py"))
 LIMIT = 1.0  # seconds for one check, the wait for its turn included; an honest one takes about a millisecond
 
 
 def _child() -> Child:
-    return Child("-I", schema_check.__file__)
+    return Child("-I", _CHECK)
 
 
 class ProcessSchemas:
@@ -56,15 +58,3 @@ class ProcessSchemas:
     async def close(self) -> None:
         """Kill every process, within a few seconds."""
         await self._processes.close()
-
-
-class InlineSchemas:
-    """The same checks in the caller's own task, for the simulation: no process, and so no limit."""
-
-    async def problem(self, schema: Mapping[str, Any], text: str) -> str | None:
-        """Return what is wrong with the JSON `text`; None if it is valid."""
-        return schema_check.problem_of(schema, text)
-
-    async def problem_of_schema(self, schema: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with a schema itself; None if nothing is."""
-        return schema_check.problem_of_schema(schema)

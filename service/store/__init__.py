@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from sqlalchemy import make_url
-
 from service.errors import PersistFailed
-from service.store.migrate import migrate, postgres_dsn, sqlite_path
+from service.store.address import is_postgres, postgres_dsn, sqlite_path
+from service.store.migrate import migrate
 from service.store.process import this_process
 from service.store.sqlite import open_sqlite
 from service.store.store import BEAT_EVERY, EXPIRED_AFTER, StateStore
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
-
     from service.runtime.world import World
     from service.store.driver import Driver
     from telemetry.observe import Observer
@@ -32,7 +29,7 @@ async def open_store(url: str, world: World, observer: Observer) -> StateStore:
     """
     try:
         await asyncio.to_thread(migrate, url)
-        driver = await _open_driver(make_url(url))
+        driver = await _open_driver(url)
     except ValueError:
         raise
     except Exception as error:
@@ -40,8 +37,8 @@ async def open_store(url: str, world: World, observer: Observer) -> StateStore:
     return StateStore(driver, world, observer, await asyncio.to_thread(this_process))
 
 
-async def _open_driver(url: URL) -> Driver:
-    if url.get_backend_name() == "sqlite":
+async def _open_driver(url: str) -> Driver:
+    if not is_postgres(url):
         return await open_sqlite(sqlite_path(url))
     from service.store.postgres import open_postgres  # noqa: PLC0415 -- who uses SQLite need not load asyncpg
 

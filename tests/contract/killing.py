@@ -20,15 +20,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from service.calls import Tool
 from service.equipment import toolbox_of
 from service.ports import ToolSpec
-from service.runtime.schemas import InlineSchemas
+from service.runtime.schemas_inline import InlineSchemas
 from service.runtime.world import real_world
 from service.settings import Settings
-from service.store.migrate import postgres_dsn, sqlite_path
+from service.store.address import is_postgres, postgres_dsn, sqlite_path
 from service.store.postgres import open_postgres
 from service.store.process import this_process
 from service.store.sqlite import open_sqlite
@@ -72,10 +70,9 @@ class Effects:
 
 
 async def open_driver(url):
-    target = make_url(url)
-    if target.get_backend_name() == "postgresql":
-        return await open_postgres(postgres_dsn(target))
-    return await open_sqlite(sqlite_path(target))
+    if is_postgres(url):
+        return await open_postgres(postgres_dsn(url))
+    return await open_sqlite(sqlite_path(url))
 
 
 @cache

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from service.errors import InvalidAnswer
-from service.runtime.schemas import InlineSchemas, ProcessSchemas
+from service.runtime.schemas import ProcessSchemas
+from service.runtime.schemas_inline import InlineSchemas
 
 SCHEMA = {"type": "object", "properties": {"id": {"type": "string", "pattern": "^C-[0-9]+$"}}, "required": ["id"]}
 FOR_YEARS = ({"type": "string", "pattern": "^(a+)+$"}, '"' + "a" * 40 + '!"')

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -15,25 +15,11 @@ from typing import Self
 import httpx
 import yaml
 
-from tests.support import require
+from tests import support
+from tests.support import PATIENCE, free_port, require
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0  # seconds for a program to start
-
-
-def until(condition, seconds, what):
-    """Wait until `condition()` is true and return it: other processes are looked at again and again."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what() if callable(what) else what}"
-        time.sleep(0.2)  # real time: other programs tell nobody when they are ready
-    return found
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+until = functools.partial(support.until, every=0.2)  # what is asked here has more to do than to answer
 
 
 def script(path):
@@ -69,10 +55,10 @@ class Program:
     def __exit__(self, *_):
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         self._log.close()
 
 

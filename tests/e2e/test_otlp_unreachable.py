@@ -9,13 +9,14 @@ from contextlib import contextmanager
 import pytest
 
 from tests.process import SIMULATED, Service
+from tests.support import PROOF, until
 from tests.telemetry.otlp_sink import OtlpSink
 
 STREAMS = 8
 TOKENS = 300
 INTERVAL_MS = 5
-LONGEST_GAP = 0.75  # seconds: a machine's hiccup; an export that a stream waited for would take five
-WITHIN = 20.0
+LONGEST_GAP = 0.75 if PROOF else 4.5  # seconds: a machine's hiccup; an export that a stream waited for would take five
+ENDS = 25.0  # seconds; the sink would keep an export for thirty
 
 
 @contextmanager
@@ -54,15 +55,12 @@ def test_streams_flow_while_the_collector_does_not_answer_and_what_it_missed_is_
         for _ in range(2):  # the spans of the first round are being sent, in vain, during the second
             rounds = [clients.submit(gaps, service, f"s{n}") for n in range(STREAMS)]
             assert max(max(one.result()) for one in rounds) < LONGEST_GAP
-    deadline = time.monotonic() + WITHIN
-    while not service.lines("telemetry_unreachable"):
-        assert time.monotonic() < deadline, "nobody is told that spans are lost"
-        time.sleep(0.05)
-    assert service.metric("forebay_telemetry_spans_dropped_total") > 0
+    until(lambda: service.lines("telemetry_unreachable"), what="nobody is told that spans are lost")
+    until(lambda: service.metric("forebay_telemetry_spans_dropped_total") > 0)
     with service.client() as client:
-        ready = client.get("/readyz")
-    assert (ready.status_code, ready.json()["dependencies"]["telemetry"]) == (200, "failed")
+        until(lambda: client.get("/readyz").json()["dependencies"]["telemetry"] == "failed")
+        assert client.get("/readyz").status_code == 200
     began = time.monotonic()
     assert service.stop() == 0
-    assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < ENDS
     assert not service.lines("bug")

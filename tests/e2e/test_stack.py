@@ -18,7 +18,7 @@ from service.server.limits import ServerLimits
 from service.server.run import Serving
 from service.settings_groups import BudgetSettings, ServerSettings
 from tests.e2e.support import ROOT, Inbox, script
-from tests.support import require
+from tests.support import PATIENCE, require
 
 OURS = ("forebay", "alerts", "traffic")
 FLUSH = 3.0 + 0.5  # seconds that telemetry takes at most at the end
@@ -26,7 +26,7 @@ FLUSH = 3.0 + 0.5  # seconds that telemetry takes at most at the end
 
 def run(*command, **more):
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT, **more
+        [str(part) for part in command], capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=ROOT, **more
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

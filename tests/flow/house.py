@@ -29,7 +29,7 @@ from service.routing import Routes, request_for
 from service.runtime.counts import MemoryQuota
 from service.runtime.gate import Gate
 from service.runtime.quota import Rules
-from service.runtime.schemas import InlineSchemas
+from service.runtime.schemas_inline import InlineSchemas
 from service.settings import Settings
 from service.settings_groups import JobSettings
 from service.store.inline import Conditions, InlineDriver
