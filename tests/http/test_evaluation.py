@@ -10,6 +10,7 @@ from tests.http.test_jobs import ENDLESS, ask, follow, until
 from tests.process import SIMULATED, Service, events
 from tests.support import PATIENCE
 from tests.support import until as wait
+from tests.telemetry.otlp_sink import OtlpSink
 
 CONFIG = SIMULATED + "\n[evaluation]\nsample_ratio = 1.0\n"
 NAMES = [evaluator.name for evaluator in EVALUATORS]
@@ -90,6 +91,24 @@ def test_a_worker_alone_judges_what_the_serving_process_has_no_place_for(tmp_pat
         with service.client() as client:
             client.post(f"/jobs/{busy}/cancel")
         until(service, busy, "cancelled")
+
+
+def test_a_collector_is_told_of_a_judgement_on_the_step_that_made_it_linked_to_the_turn(tmp_path):
+    with OtlpSink() as sink, Service(tmp_path, f'{CONFIG}[telemetry]\notlp_endpoint = "{sink.url}"\n') as service:
+        message_id = answered(service)
+        one_of(service, message_id)
+        wait(lambda: any(span["name"] == "job evaluation" for span in sink.wait_for(1)))  # its steps ended before it
+        told = [span for span in sink.wait_for(1) if span["name"] == "job.step"]
+    for span, name in zip(told, NAMES, strict=True):
+        ((event, said),) = span["events"]
+        assert event == "gen_ai.evaluation.result"
+        assert 0.5 <= said.pop("gen_ai.evaluation.score.value") <= 1.0
+        assert said == {
+            "gen_ai.evaluation.name": name,
+            "gen_ai.evaluation.score.label": "pass",
+            "gen_ai.response.id": message_id,
+        }
+    assert not [body for body in sink.bodies if b"What is case" in body]
 
 
 def test_nothing_went_wrong_unnoticed(service):

@@ -116,7 +116,7 @@ def _span(span, resource):
         "span_id": span.span_id.hex(),
         "parent": span.parent_span_id.hex(),
         "attributes": _plain(span.attributes),
-        "events": [event.name for event in span.events],
+        "events": [(event.name, _plain(event.attributes)) for event in span.events],
         "status": span.status.code,
         "resource": resource,
     }

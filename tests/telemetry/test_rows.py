@@ -285,7 +285,7 @@ def _row_of(name):
 def test_every_attribute_is_set_and_no_other(scenes, process):
     spans = [span for recorder in scenes for span in recorder.spans] + process.spans
     names = {name for span in spans for name in span["attributes"]}
-    names |= {name for span in spans for _, attributes in span.get("events", ()) for name in attributes}
+    names |= {name for span in spans for _, attributes in span["events"] for name in attributes}
     assert missing(ATTRIBUTES, names) == []
     assert names <= ATTRIBUTES.keys() | HTTP
 

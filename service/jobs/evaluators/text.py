@@ -133,9 +133,9 @@ class Claim:
 
 
 def claims(answer: str) -> list[Claim]:
-    """Return the sentences of `answer` that claim something: no questions, headings or scraps."""
+    """Return the sentences of `answer` that claim something: no questions, headings or scraps, and none of JSON."""
     found = []
-    for sentence in _sentences(answer[:LONGEST]):
+    for sentence in _sentences(_prose(answer)):
         said = _LISTED.sub("", _MARK.sub(" ", sentence)).strip()
         known = words(said)
         if len(known) >= FEWEST_WORDS and not said.endswith(("?", "？", ":")):  # noqa: RUF001 -- of CJK
@@ -145,7 +145,7 @@ def claims(answer: str) -> list[Claim]:
 
 def marks(text: str) -> tuple[int, ...]:
     """Return the numbers that `text` cites as [n], each once, in order."""
-    return tuple(dict.fromkeys(int(number) for number in _MARK.findall(text[:LONGEST])))
+    return tuple(dict.fromkeys(int(number) for number in _MARK.findall(_prose(text))))
 
 
 def read(sources: Iterable[str | None]) -> list[Words | None]:
@@ -168,6 +168,11 @@ def words(text: str) -> Words:
 def numbers(known: Words) -> Words:
     """Return those of `known` that have a digit: amounts, dates, identifiers."""
     return frozenset(word for word in known if any(map(str.isdigit, word)))
+
+
+def _prose(text: str) -> str:
+    """Return what is judged of an answer: nothing of a JSON object, in which [1] is a list and no citation."""
+    return "" if text.lstrip().startswith("{") else text[:LONGEST]
 
 
 def _sentences(text: str) -> Iterator[str]:

@@ -94,6 +94,11 @@ def test_citation_is_not_applicable_where_nothing_could_be_cited():
     assert citation.judge(exchange("The warehouse burned down [1].")) == Score(0.0, "fail")  # and cites all the same
 
 
+def test_a_structured_answer_has_no_sentences_and_its_lists_are_no_citations():
+    turn = exchange(' {"status": "the warehouse burned down", "reasons": [7], "when": [1]}', FIRE)
+    assert [evaluator.judge(turn) for evaluator in EVALUATORS] == [NONE, NONE]
+
+
 def test_a_passage_that_cannot_be_read_any_more_was_given_all_the_same():
     assert citation.judge(exchange("The warehouse burned down [1].", None)) == Score(1.0, "pass")
 
