@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +22,7 @@ import click
 from service.errors import ForebayError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from service.calls import CallState
     from service.settings import Settings
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SETTLED = '{"done": true, "found_out_by": "a person"}'  # what a model is told of a call that somebody has settled
+WORKS = "Forebay works on jobs"
 ROLES = ("analyst", "approver", "developer", "service")
 
 
@@ -67,41 +69,34 @@ def serve(config: Path | None, data_dir: Path | None, host: str | None, port: in
     given = settings.server.model_copy(update=said)
     settings = settings.model_copy(update={"server": given})
     key = _prepared(settings, workers)
-    from service.app import application
-    from service.server.limits import ServerLimits
-    from service.server.run import serve as run_server
+    from service.greeting import greet
 
-    try:
-        code = run_server(
-            partial(application, settings, dict(os.environ), key, workers),
-            host=given.host,
-            port=given.port,
-            ops_port=given.own_ops_port,
-            workers=workers,
-            drain_seconds=given.drain_seconds,
-            limits=ServerLimits(body_bytes=given.max_body_bytes),
-            on_started=partial(_greet, settings, key),
-        )
-    except OSError as error:
-        ports = f"port {given.port}" + (f" and {given.own_ops_port}" if given.own_ops_port else "")
-        what = f"Cannot listen on {given.host}, {ports}: {error.strerror}"
-        raise click.ClickException(f"{what}. Another one can be given with --port.") from None
-    sys.exit(code)
+    ports = f"port {given.port}" + (f" and {given.own_ops_port}" if given.own_ops_port else "")
+    with _listening(f"{given.host}, {ports}", "--port"):
+        sys.exit(_serve(settings, key, workers, given.port, given.own_ops_port, partial(greet, settings, key)))
 
 
 @main.command()
 @_config
 @_data_dir
-def worker(config: Path | None, data_dir: Path | None) -> None:
+@click.option("--ops-port", type=click.IntRange(1, 65_535), help="Port for /metrics, /healthz and /readyz; none: none.")
+def worker(config: Path | None, data_dir: Path | None, ops_port: int | None) -> None:
     """Work on jobs and serve nobody, until SIGTERM or SIGINT; what is not done by then goes on elsewhere."""
     from service.doctor import Fault, before_start
 
     settings = _settings(config, data_dir)
+    if ops_port is not None:
+        server = settings.server.model_copy(update={"port": 0, "ops_port": ops_port})
+        settings = settings.model_copy(update={"server": server})
     try:
         before_start(settings, os.environ)
-        asyncio.run(_work(settings))
+        if ops_port is None:
+            asyncio.run(_work(settings))
+            return
     except (Fault, ForebayError) as error:
         raise click.ClickException(str(error)) from None
+    with _listening(f"{settings.server.host}, port {ops_port}", "--ops-port"):
+        sys.exit(_serve(settings, None, 1, ops_port, None, lambda _port: click.echo(WORKS, err=True)))
 
 
 async def _work(settings: Settings) -> None:
@@ -113,11 +108,41 @@ async def _work(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(sign, ended.set)
     try:
         await service.open()
-        click.echo("Forebay works on jobs", err=True)
+        click.echo(WORKS, err=True)
         await ended.wait()
         await service.drain(settings.server.drain_seconds)
     finally:
         await service.close()
+
+
+def _serve(
+    settings: Settings, key: str | None, workers: int, port: int, ops_port: int | None, told: Callable[[int], None]
+) -> int:
+    """Serve until a signal comes; return the exit code. What an `ops_port` of the settings serves, it alone serves."""
+    from service.app import application
+    from service.server.limits import ServerLimits
+    from service.server.run import serve as run_server
+
+    return run_server(
+        partial(application, settings, dict(os.environ), key, workers),
+        host=settings.server.host,
+        port=port,
+        ops_port=ops_port,
+        workers=workers,
+        drain_seconds=settings.server.drain_seconds,
+        limits=ServerLimits(body_bytes=settings.server.max_body_bytes),
+        on_started=told,
+    )
+
+
+@contextmanager
+def _listening(where: str, option: str) -> Iterator[None]:
+    """Tell a person what to do about an address that is taken or none."""
+    try:
+        yield
+    except OSError as error:
+        what = f"Cannot listen on {where}: {error.strerror}"
+        raise click.ClickException(f"{what}. Another one can be given with {option}.") from None
 
 
 def _prepared(settings: Settings, workers: int) -> str | None:
@@ -135,32 +160,6 @@ def _prepared(settings: Settings, workers: int) -> str | None:
         raise click.ClickException(str(fault)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
-
-
-def _greet(settings: Settings, key: str | None, port: int) -> None:
-    """Tell a person how to go on. The key is for a terminal only: what is no terminal may be a log."""
-    from service.providers import local
-
-    base = f"http://{settings.server.host}:{port}"
-    lines = [f"Forebay serves on {base}"]
-    if any(row.kind == "local" for row in settings.providers) and (reason := local.available()):
-        lines.append(f"The local model is not available here ({reason}): the simulated one answers.")
-    if key is not None:
-        body = """{"session_id": "hello", "message": "What is case C-1042 about?"}"""
-        lines += [
-            "",
-            f"  export FOREBAY_KEY={key if sys.stderr.isatty() else _where_the_key_is(settings)}",
-            f'  curl -N {base}/chat/stream -H "Authorization: Bearer $FOREBAY_KEY" \\',
-            f"    -H 'Content-Type: application/json' -d '{body}'",
-        ]
-    if settings.serves_playground:
-        lines += ["", f"Playground: {base}/"]
-    click.echo("\n".join([*lines, ""]), err=True)
-
-
-def _where_the_key_is(settings: Settings) -> str:
-    """Return what a shell replaces by the demo key."""
-    return "$FOREBAY_DEMO_KEY" if os.environ.get("FOREBAY_DEMO_KEY") else f"$(cat {settings.data_folder / 'demo.key'})"
 
 
 @main.group()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service import cli, settings
+from service import settings
+from service.greeting import greet as tell
 
 KEY = "fb_demo_secret"
 
@@ -18,7 +19,7 @@ def greeting(tmp_path, monkeypatch, capsys):
 
     def greet(*, terminal):
         monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-        cli._greet(settings.load(None, Path(tmp_path), {}), KEY, 8080)
+        tell(settings.load(None, Path(tmp_path), {}), KEY, 8080)
         return capsys.readouterr().err
 
     monkeypatch.delenv("FOREBAY_DEMO_KEY", raising=False)
