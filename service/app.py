@@ -288,5 +288,5 @@ class Service:
             if row.kind == "local":
                 facts[f"model:{row.name}"] = partial(models.life_of, row.name)
         facts |= self._servers.states if self._servers is not None else {}
-        return Readiness(store, lambda: self._admittance is not None and self._admittance.draining, facts)
         facts |= self._jobs.states() if self._jobs is not None else {}
+        return Readiness(store, lambda: self._admittance is not None and self._admittance.draining, facts)

@@ -190,6 +190,8 @@ class JobSettings(Group):
     engine: Literal["embedded", "temporal"] = "embedded"
     temporal_address: str = Field(default="", pattern=r"^$|^[^\s:/]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")
     """host:port of the Temporal server."""
+    temporal_namespace: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Its namespace: one for each state database, since whoever takes a job must find it there."""
     concurrency: Count = 4
     """Jobs running at once in one process."""
     queue: Count = 1000
@@ -205,8 +207,6 @@ class EvaluationSettings(Group):
     """Share of the completed turns that are evaluated, from 0 to 1. Off: each is a job in the state database."""
 
 
-    temporal_namespace: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Its namespace: one for each state database, since whoever takes a job must find it there."""
 class TelemetrySettings(Group):
     """[telemetry]: traces and logs."""
 

@@ -111,7 +111,7 @@ SPANS = (
     SpanRow("stream.emit", "internal", "The events of a turn, from the first write to the last."),
     SpanRow("finalize", "internal", "The whole answer checked."),
     SpanRow("state.persist", "internal", "The answer committed: the moment of completion."),
-    SpanRow("job {kind}", "internal", "A job as one process works on it, linked to the request that asked for it."),
     SpanRow("job.dispatch", "client", "A job handed over to Temporal, linked to the request that asked for it."),
+    SpanRow("job {kind}", "internal", "A job as one process works on it, linked to the request that asked for it."),
     SpanRow("job.step", "internal", "One attempt of one step of a job."),
 )
