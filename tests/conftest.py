@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 from tests.support import PROOF, proof_count
 from tests.virtual_loop import VirtualLoop
 
+# A hundred services are started: what they import is compiled once, as a user's is, and not a sixth of each start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 REQUIRE_ALL = os.environ.get("FOREBAY_REQUIRE_ALL") == "1"
 GRACE = 30.0  # seconds for a thread or process that is ending to end
 
@@ -65,7 +68,7 @@ def nothing_is_left_behind(monkeypatch):
     left = [
         *(f"task {task}" for task in tasks),
         *(f"thread {thread.name}" for thread in _after_grace(lambda: set(threading.enumerate()) - threads)),
-        *(f"process {process}" for process in _after_grace(lambda: _children() - processes)),
+        *(f"process {command}" for command in _after_grace(lambda: _started_since(processes))),
     ]
     assert not left, "left behind:\n" + "\n".join(left)
 
@@ -78,18 +81,26 @@ def _after_grace(what_is_left):
     return left
 
 
+def _started_since(before):
+    """Return the commands of child processes that are not among those of `before`.
+
+    By their ids alone: one that was seen between its fork and its exec has another command now.
+    """
+    return [command for child, command in _children().items() if child not in before]
+
+
 def _children():
-    """Return id and command of our child processes, without multiprocessing's own, which stay as long as we do.
+    """Return the commands of our child processes by id, without multiprocessing's own, which stay as long as we do.
 
     Linux says them; elsewhere there are none to see.
     """
-    found = set()
+    found = {}
     for children in Path("/proc/self/task").glob("*/children"):
         try:
             for child in children.read_text().split():
                 command = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
                 if "multiprocessing.resource_tracker" not in command:
-                    found.add((int(child), command))
+                    found[int(child)] = command
         except OSError:
             continue  # a thread or a child that has just ended
     return found
