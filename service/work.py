@@ -186,8 +186,8 @@ class JobStore(Protocol):
         """Return a job of this tenant, None for none."""
         ...
 
-    async def page(self, tenant: str, before: int | None, limit: int) -> Sequence[StoredJob]:
-        """Return the tenant's newest jobs, from the one before `before` (a `seq`) on."""
+    async def page(self, tenant: str, before: int | None, limit: int, kind: str | None = None) -> Sequence[StoredJob]:
+        """Return the tenant's newest jobs, from the one before `before` (a `seq`) on; of one kind, if that is given."""
         ...
 
     async def log(self, job_id: str, after: int, limit: int) -> Sequence[JobEvent]:

@@ -71,10 +71,11 @@ async def page(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=MOST)] = 20,
     before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+    kind: Annotated[str | None, Query(max_length=64)] = None,
 ) -> dict[str, Any]:
-    """Return a page; `next` is the `before` of the one after it."""
+    """Return a page; `next` is the `before` of the one after it. With `kind`, jobs of other kinds are left out."""
     who = await caller(request)
-    jobs = await request.app.state.jobs.page(who.tenant, before, limit)
+    jobs = await request.app.state.jobs.page(who.tenant, before, limit, kind)
     following = jobs[-1].seq if len(jobs) == limit else None
     return {"jobs": [shown(job, to=who.user) for job in jobs], "next": following}
 

@@ -31,9 +31,7 @@ class Desk:
 
     def checked(self, kind: str, given: Mapping[str, Any]) -> str:
         """Return the input of a job as JSON, valid for its kind; raise InvalidRequest naming the field."""
-        row = self.kinds.get(kind)
-        if row is None:
-            raise InvalidRequest(f"kind: must be one of {', '.join(sorted(self.kinds))}")
+        row = self._row(kind)
         try:
             return row.input.model_validate(given).model_dump_json()
         except ValidationError as error:
@@ -63,10 +61,17 @@ class Desk:
         """Return a job of this tenant, None for none."""
         return await self.store.find(tenant, job_id)
 
-    async def page(self, tenant: str, before: int | None, limit: int) -> Sequence[StoredJob]:
-        """Return the tenant's newest jobs, from the one before `before` on."""
-        return await self.store.page(tenant, before, limit)
+    async def page(self, tenant: str, before: int | None, limit: int, kind: str | None = None) -> Sequence[StoredJob]:
+        """Return the tenant's newest jobs before `before`, of one kind or of all; raise InvalidRequest for no kind."""
+        if kind is not None:
+            self._row(kind)
+        return await self.store.page(tenant, before, limit, kind)
 
     async def log(self, job_id: str, after: int, limit: int) -> Sequence[JobEvent]:
         """Return the events of a job that follow number `after`, in order."""
         return await self.store.log(job_id, after, limit)
+
+    def _row(self, kind: str) -> Kind:
+        if kind not in self.kinds:
+            raise InvalidRequest(f"kind: must be one of {', '.join(sorted(self.kinds))}")
+        return self.kinds[kind]

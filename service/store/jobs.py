@@ -36,7 +36,7 @@ _AHEAD = """
 SELECT count(*) FROM jobs WHERE status = 'queued' AND (priority > ? OR (priority = ? AND seq < ?))
 """
 
-_PAGE = f"SELECT {_COLUMNS} FROM jobs WHERE tenant_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608
+_PAGE = f"SELECT {_COLUMNS} FROM jobs WHERE tenant_id = ? AND seq < ?{{}} ORDER BY seq DESC LIMIT ?"  # noqa: S608
 
 _LOG = "SELECT seq, type, at, data FROM job_events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?"
 
@@ -146,9 +146,13 @@ def find(tenant: str, job_id: str) -> Operation[StoredJob | None]:
     return replace(job, position=ahead[0][0] + 1)
 
 
-def page(tenant: str, before: int | None, limit: int) -> Operation[tuple[StoredJob, ...]]:
-    """Return jobs of `tenant`, the newest first, those before `before` alone."""
-    rows = yield _PAGE, (tenant, 2**62 if before is None else before, limit)
+def page(tenant: str, before: int | None, limit: int, kind: str | None) -> Operation[tuple[StoredJob, ...]]:
+    """Return jobs of `tenant`, the newest first, those before `before` alone, and those of `kind` alone."""
+    first = 2**62 if before is None else before
+    if kind is None:
+        rows = yield _PAGE.format(""), (tenant, first, limit)
+    else:
+        rows = yield _PAGE.format(" AND kind = ?"), (tenant, first, kind, limit)
     return tuple(StoredJob(*row) for row in rows)
 
 

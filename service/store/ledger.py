@@ -44,9 +44,9 @@ class Ledger:
         """Return a job of this tenant, None for none."""
         return await self._access.read(jobs.find(tenant, job_id))
 
-    async def page(self, tenant: str, before: int | None, limit: int) -> Sequence[StoredJob]:
-        """Return the tenant's newest jobs, from the one before `before` on."""
-        return await self._access.read(jobs.page(tenant, before, limit))
+    async def page(self, tenant: str, before: int | None, limit: int, kind: str | None = None) -> Sequence[StoredJob]:
+        """Return the tenant's newest jobs, from the one before `before` on; of one kind, if that is given."""
+        return await self._access.read(jobs.page(tenant, before, limit, kind))
 
     async def log(self, job_id: str, after: int, limit: int) -> Sequence[JobEvent]:
         """Return the events of a job that follow number `after`, in order."""

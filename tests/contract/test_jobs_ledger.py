@@ -102,6 +102,8 @@ def test_pages_go_from_the_newest_to_the_oldest(database):
         await submit(bench, *(job(number) for number in range(5)))
         first = await bench.store.jobs.page("acme", None, 2)
         second = await bench.store.jobs.page("acme", first[-1].seq, 10)
+        assert await bench.store.jobs.page("acme", None, 2, first[0].kind) == first
+        assert await bench.store.jobs.page("acme", None, 2, "another") == ()
         assert [one.job_id for one in (*first, *second)] == ["j4", "j3", "j2", "j1", "j0"]
 
     database.run(scenario)

@@ -135,6 +135,17 @@ def test_the_list_has_pages_from_the_newest_to_the_oldest(service):
         assert client.get("/jobs", params={"limit": 0}).status_code == 422
 
 
+def test_the_list_can_be_of_one_kind(service):
+    made = [ask(service, REPORT).json()["job_id"] for _ in range(2)]
+    with service.client() as client:
+        client.post("/jobs", json={"kind": "document_ingestion", "input": {"documents": [{"title": "T", "text": "t"}]}})
+        page = client.get("/jobs", params={"kind": "report", "limit": 1}).json()
+        after = client.get("/jobs", params={"kind": "report", "limit": 1, "before": page["next"]}).json()
+        assert [job["job_id"] for job in (*page["jobs"], *after["jobs"])] == made[::-1]
+        refused = client.get("/jobs", params={"kind": "dream"})
+        assert (refused.status_code, refused.json()["detail"][:26]) == (422, "kind: must be one of chat,")
+
+
 @pytest.mark.parametrize("path", ["/jobs/job_0", "/jobs/job_0/events"])
 def test_a_job_that_is_not_there_is_404(service, path):
     with service.client() as client:
