@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -10,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import tomllib
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Self
 
 import httpx
 
+from service.store import migrate
 from tests.support import PATIENCE, until
 
 KEY = "fb_demo_key-of-the-tests"
@@ -47,10 +50,41 @@ def patience(config: str) -> dict[str, str]:
     return {f"FOREBAY_BUDGETS__{name.upper()}": str(value) for name, value in patient.items() if name not in own}
 
 
-class Service:
-    """A running `forebay serve`. `log` holds its lines of JSON so far; `url` is where it answers."""
+def migrated(path: Path) -> None:
+    """Put a state database that is up to date at `path`, unless there is one: made once, and copied for all."""
+    with _MAKING:
+        content = _new_database()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_bytes(content)
 
-    def __init__(self, folder: Path, config: str = SIMULATED, *arguments: str, environ: dict[str, str] | None = None):
+
+_MAKING = threading.Lock()  # Alembic knows of one migration at a time
+
+
+@functools.cache
+def _new_database() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "forebay.db"
+        migrate(f"sqlite:///{path}")
+        return path.read_bytes()
+
+
+class Service:
+    """A running `forebay serve`. `log` holds its lines of JSON so far; `url` is where it answers.
+
+    Its state database is there before it starts, which saves a fifth of the start, unless it is to be `fresh`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str = SIMULATED,
+        *arguments: str,
+        environ: dict[str, str] | None = None,
+        fresh: bool = False,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         path = folder / "forebay.toml"
@@ -58,6 +92,8 @@ class Service:
         command = [sys.executable, "-m", "service", "serve", "--config", str(path), "--port", "0"]
         if "state" not in config:
             command += ["--data-dir", str(folder / "data")]
+            if not fresh:
+                migrated(folder / "data" / "forebay.db")
         self.log: list[dict] = []
         self.greeting: list[str] = []
         self._started: queue.SimpleQueue[str | None] = queue.SimpleQueue()

@@ -19,6 +19,12 @@ def ask(message="What is case C-1042 about?", **more):
     return {"session_id": "s1", "message": message, "model": "sim:tokens=20,interval_ms=1,ttft_ms=5", **more}
 
 
+def test_a_first_start_makes_all_that_it_needs(tmp_path):
+    with Service(tmp_path, fresh=True) as first, first.client() as client:
+        assert events(client.post("/chat/stream", json=ask()).text)[-1][0] == "message_completed"
+    assert {path.name for path in (tmp_path / "data").iterdir()} >= {"forebay.db", "index.db"}
+
+
 def test_a_turn_streams_over_http(service):
     with service.client() as client:
         answer = client.post("/chat/stream", json=ask())
