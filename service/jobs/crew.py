@@ -166,7 +166,7 @@ class Crew:
         """A job has ended here."""
         claimed = run.claimed
         self.observer.inc(rows.JOBS_TOTAL, claimed.kind, outcome)
-        self.observer.record(rows.JOB_DURATION_SECONDS, seconds, claimed.kind)
+        self.observer.record(rows.JOB_DURATION_SECONDS, seconds, claimed.kind, span=run.span)
         self.observer.log(
             rows.LOG_JOB,
             job_id=claimed.job_id,

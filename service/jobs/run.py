@@ -66,6 +66,7 @@ class Run:
         self.claimed, self.kind = claimed, kind
         self.code = ""  # why it failed, once the job has ended here
         self.giving_up = False  # no further step is begun
+        self.span: Span | None = None  # the job's, once it has begun: duration's exemplar leads to it
         self.duration: float | None = None  # seconds, once the job has ended here
         self._means, self._store, self._observer, self._random = means, store, observer, random
         self._links = [headers for headers in (claimed.trace, caller) if headers]
@@ -92,6 +93,7 @@ class Run:
             Attr.TENANT: claimed.principal.tenant,
         }
         with self._observer.span(f"job {name}", attributes=attributes, links=self._links) as span:
+            self.span = span
             verdict = await self._end(await self._verdict())
             self.code = verdict.code
             span.set(Attr.OUTCOME, verdict.outcome)

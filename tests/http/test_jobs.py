@@ -1,5 +1,6 @@
 """Jobs over real sockets, as their users meet them: asked for, looked at, followed, stopped, asked for again."""
 
+import re
 import time
 
 import pytest
@@ -59,6 +60,14 @@ def test_a_report_is_made_and_can_be_followed_from_its_first_event_to_its_last(s
     job = until(service, job_id, "completed")
     assert job["progress"] == 1.0
     assert job["result"]["citations"]
+
+
+def test_the_bar_of_a_job_s_duration_leads_to_its_trace(service):
+    until(service, ask(service, REPORT).json()["job_id"], "completed")
+    with service.client() as client:
+        text = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}).text
+    bars = [line for line in text.splitlines() if line.startswith('forebay_job_duration_seconds_bucket{kind="report"')]
+    assert any(re.search('# {trace_id="[0-9a-f]{32}"}', bar) for bar in bars), bars
 
 
 def test_a_reader_goes_on_after_the_last_event_that_it_has_seen(service):
