@@ -63,7 +63,7 @@ class Stream:
         async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(*address(self.service))
             writer.write(chat(self.model, session=f"s{self.number}"))
-            while piece := await reader.read(65536):
+            while not self.data.endswith(b"0\r\n\r\n") and (piece := await reader.read(65536)):
                 self.data += piece
                 if b"event: token_delta" in self.data:
                     self.opened.set()
