@@ -136,6 +136,16 @@ CAUSES = (
         PHASES,
     ),
     Alert(
+        "ForebayDependencyGone",
+        "degradation",
+        "warning",
+        conditions.dependency_gone(),
+        "2m",
+        "A dependency that all answers share is gone",
+        "Job {{ $labels.job }} goes on without what its {{ $labels.dependency }} rely on.",
+        PHASES,
+    ),
+    Alert(
         "ForebayJobsWait",
         "jobs",
         "warning",

@@ -103,6 +103,11 @@ def dependency_missing() -> str:
     return _share(missed, of, over=0.05, floor=0.01)
 
 
+def dependency_gone() -> str:
+    """Processes go on without a dependency that all their answers share."""
+    return f"max by (job, dependency) ({every(rows.DEPENDENCY_GONE)})\n> 0"
+
+
 def jobs_wait() -> str:
     """Jobs wait long for their first step, or none is begun while some wait."""
     begun = _rate(rows.JOB_WAIT_SECONDS, by="job, kind", part="count")

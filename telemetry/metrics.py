@@ -146,6 +146,12 @@ TIMEOUTS_TOTAL = counter(
 DEGRADATIONS_TOTAL = counter(
     "degradations_total", "Times that an answer had to do without a dependency.", of.DEPENDENCY
 )
+DEPENDENCY_GONE = gauge(
+    "dependency_gone",
+    "1 while the process goes on without a dependency that its answers share: counted once, however long it lasts.",
+    of.DEPENDENCY,
+    across="max",
+)
 
 # --- providers, tools, jobs ---------------------------------------------------------------------------------------
 

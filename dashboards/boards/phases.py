@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Row
-from dashboards.panels import BAD, OUTCOME_COLOURS, PER_SECOND, SECONDS, SHARE, WARN, Query, Says, grid, lines
+from dashboards.panels import BAD, COUNT, OUTCOME_COLOURS, PER_SECOND, SECONDS, SHARE, WARN, Query, Says, grid, lines
 from dashboards.promql import most, quantile, rate, ratio
 from telemetry import catalogue as rows
 
@@ -104,6 +104,12 @@ _COURSE = Row(
             Says("Answers that had to do without something optional.", "See that dependency's own dashboards."),
             Query(rate(rows.DEGRADATIONS_TOTAL, by="dependency"), "{{dependency}}"),
             unit=PER_SECOND,
+        ),
+        lines(
+            "Dependencies that are gone",
+            Says("1 while processes go on without what all their answers share.", "Bring it back: see the runbook."),
+            Query(most(rows.DEPENDENCY_GONE, by="dependency"), "{{dependency}}"),
+            unit=COUNT,
         ),
     ],
 )

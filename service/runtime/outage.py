@@ -1,10 +1,13 @@
-"""A dependency that is gone: said once when it goes, and once when it is back, however many parts rely on it."""
+"""A dependency that is gone: said once when it goes, and once when it is back, however many parts rely on it.
+
+Meanwhile a gauge shows it: a count that rises once would be out of sight long before the dependency is back.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from telemetry.catalogue import DEGRADATIONS_TOTAL, LOG_DEGRADED, LOG_RECOVERED
+from telemetry.catalogue import DEGRADATIONS_TOTAL, DEPENDENCY_GONE, LOG_DEGRADED, LOG_RECOVERED
 
 if TYPE_CHECKING:
     from telemetry.observe import Observer
@@ -25,6 +28,7 @@ class Outage:
         """`part` goes on without the dependency from now on."""
         if not self._parts:
             self._observer.inc(DEGRADATIONS_TOTAL, self._dependency)
+            self._observer.set(DEPENDENCY_GONE, 1.0, self._dependency)
             self._observer.log(LOG_DEGRADED, dependency=self._dependency, error_type=type(failure).__name__)
         self._parts.add(part)
 
@@ -33,4 +37,5 @@ class Outage:
         if part in self._parts:
             self._parts.remove(part)
             if not self._parts:
+                self._observer.set(DEPENDENCY_GONE, 0.0, self._dependency)
                 self._observer.log(LOG_RECOVERED, dependency=self._dependency)

@@ -10,7 +10,13 @@ from service.runtime.gate import Gate
 from service.runtime.leases import Leases
 from service.runtime.outage import Outage
 from service.runtime.redis_client import connect
-from telemetry.catalogue import CONCURRENCY_LIMIT, DEGRADATIONS_TOTAL, LOG_DEGRADED, LOG_RECOVERED
+from telemetry.catalogue import (
+    CONCURRENCY_LIMIT,
+    DEGRADATIONS_TOTAL,
+    DEPENDENCY_GONE,
+    LOG_DEGRADED,
+    LOG_RECOVERED,
+)
 from telemetry.testing import recording_observer
 from tests.contract.redis_server import SOON, RedisServer, until, until_answering
 
@@ -198,6 +204,7 @@ def test_without_redis_each_process_has_an_equal_part_says_so_once_and_recovers(
                 await asyncio.sleep(0)
             assert in_use(b) == 5, "nobody waited for Redis: there was no time for it"
             await until(lambda: a.recorder.value(DEGRADATIONS_TOTAL, "limits") == 1)
+            assert a.recorder.value(DEPENDENCY_GONE, "limits") == 1
             await b.end_requests()
 
             server.start() if fault == "killed" else server.go_on()
@@ -205,6 +212,7 @@ def test_without_redis_each_process_has_an_equal_part_says_so_once_and_recovers(
             await until(lambda: limits(a)[0] == 9)
             for one in (a, b):
                 assert one.recorder.value(DEGRADATIONS_TOTAL, "limits") == 1
+                assert one.recorder.value(DEPENDENCY_GONE, "limits") == 0
                 assert [line["dependency"] for line in one.recorder.logged(LOG_DEGRADED)] == ["limits"]
                 assert len(one.recorder.logged(LOG_RECOVERED)) == 1
 

@@ -17,7 +17,8 @@ import pytest
 from dashboards.burn import slo_group
 from dashboards.causes import CAUSES, cause_group
 from dashboards.rules import Alert, Links, rules_file, shortened
-from tests.e2e.support import Alertmanager, Inbox, Prometheus, until
+from tests.contract.redis_server import RedisServer, until_answering
+from tests.e2e.support import PATIENCE, Alertmanager, Inbox, Prometheus, until
 from tests.e2e.support_crowd import Crowd
 from tests.process import SIMULATED, Service
 from tests.telemetry.otlp_sink import OtlpSink
@@ -90,10 +91,12 @@ TROUBLES = {
         relief=((call_off, 0.5),),
     ),
 }
+SHARED = '[limits]\nbackend = "redis"\nredis_url_env = "FOREBAY_TEST_REDIS"\n'  # until that Redis is killed
 WORN = ("ForebayStalledReaders", "ForebayEventLoopBlocked", "ForebayTelemetryDropped")
 EXPECTED = [
     *((alert, job) for job, trouble in TROUBLES.items() for alert in trouble.alerts),
     *((alert, "worn") for alert in WORN),
+    ("ForebayDependencyGone", "shared"),
     ("ForebayDown", "gone"),
     ("ForebayInstanceDown", "pair"),  # two processes, one of which is gone's
 ]
@@ -130,10 +133,14 @@ def night(tmp_path_factory):
         inbox = house.enter_context(Inbox())
         collector = house.enter_context(OtlpSink(hangs=True))
         worn = f'[budgets]\nemit_ms = 300\n[telemetry]\notlp_endpoint = "{collector.url}"\n'
-        configs = {job: trouble.config for job, trouble in TROUBLES.items()} | {"worn": worn, "gone": ""}
+        configs = {job: trouble.config for job, trouble in TROUBLES.items()}
+        configs |= {"worn": worn, "gone": "", "shared": SHARED}
+        redis = house.enter_context(_redis(folder))
+        environ = {"FOREBAY_TEST_REDIS": redis.url}
         with ThreadPoolExecutor(3) as starting:  # three at a time: each takes a second or two
             begun = {
-                job: starting.submit(Service, folder / job, BRIEF + text + SIMULATED) for job, text in configs.items()
+                job: starting.submit(Service, folder / job, BRIEF + text + SIMULATED, environ=environ)
+                for job, text in configs.items()
             }
         for one in begun.values():
             if one.exception() is None:  # if one has not started, the others end all the same
@@ -144,23 +151,36 @@ def night(tmp_path_factory):
         prometheus = house.enter_context(Prometheus(folder, rules=rules, alertmanager=manager))
         crowd = house.enter_context(Crowd())
         _break(services, prometheus, crowd)
+        redis.kill()
         with contextlib.suppress(AssertionError):  # which one was not told is said by its own test
             until(lambda: all(inbox.told(name, job) for name, job in EXPECTED), FIRING, "firing")
             until(lambda: manager.silenced() >= SILENCED, FIRING, "silenced")
         silenced = manager.silenced()
         services["gone"] = house.enter_context(Service(folder / "gone", BRIEF + SIMULATED))
         collector.release()
+        redis.start()
         _mend(services, prometheus, crowd)
         with contextlib.suppress(AssertionError):
             until(lambda: all(_is_over(inbox, name, job) for name, job in EXPECTED), RESOLVED, "resolved")
         yield Night(inbox, silenced)
 
 
+@contextlib.contextmanager
+def _redis(folder):
+    server = RedisServer(folder)
+    server.start()
+    asyncio.run(until_answering(server))
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 def _break(services, prometheus, crowd):
     pair = [services["crowded"], services["gone"]]
     prometheus.watch(pair=pair, **{job: [service] for job, service in services.items()})
-    scraped = "count (forebay_build_info) > 9 or vector(0)"
-    until(lambda: prometheus.query(scraped)[0]["value"][1] == "10", 30, "every service is scraped")
+    scraped, wanted = "count (forebay_build_info) or vector(0)", str(len(services) + 2)
+    until(lambda: prometheus.query(scraped)[0]["value"][1] == wanted, PATIENCE, "every service is scraped")
     for job, trouble in TROUBLES.items():
         crowd.does(services[job], *trouble.fault)
     process = services["worn"].process

@@ -88,6 +88,7 @@ _DEPTH = 'forebay_jobs_queue_depth{job="j", kind="report"}'
 _BEGUN = 'forebay_job_wait_seconds_count{job="j", kind="report"}'
 _BREAKER = 'forebay_provider_circuit_state{job="j", provider="upstream"}'
 _MISSED = 'forebay_degradations_total{job="j", dependency="rerank"}'
+_GONE = 'forebay_dependency_gone{job="j", dependency="limits"}'
 _OPEN_MIND = 'forebay_rejections_total{job="j", reason="queue_full"}'
 
 CASES: dict[str, Case] = {
@@ -186,6 +187,9 @@ CASES: dict[str, Case] = {
     ),
     "ForebayDependencyMissing": Case(
         fires=_of_started(_MISSED, "0+6x60"), quiet=_of_started(_MISSED, "0+1x60"), labels={"dependency": "rerank"}
+    ),
+    "ForebayDependencyGone": Case(
+        fires={_GONE: "0x30 1x30"}, quiet={_GONE: "0x20 1x20 0x20"}, labels={"dependency": "limits"}
     ),
     "ForebayJobsWait": Case(
         fires={_DEPTH: "3x60", _BEGUN: "7x60"},

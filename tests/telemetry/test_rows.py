@@ -44,6 +44,7 @@ ELSEWHERE = {
     "LOG_CHEAPER_ROUTE": "flow/test_cost_routing.py",
     "LOG_LABEL_REFUSED": "telemetry/test_setup.py",
     "LOG_RECOVERED": "contract/test_leases.py",
+    "DEPENDENCY_GONE": "contract/test_leases.py",
     "TELEMETRY_LOG_LINES_DROPPED_TOTAL": "telemetry/test_setup.py",
     "EXCEPTION_TYPE": "telemetry/test_tracing.py",
     "suggestions": "contract/test_suggestions.py",
