@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 
 BODIES = {
@@ -46,7 +48,7 @@ def _pytest(tmp_path, body, **environ):
         env={**os.environ, "FOREBAY_REQUIRE_ALL": "0", **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -76,4 +76,4 @@ def test_an_answer_of_any_length_is_checked_in_no_time():
     for text in hostile:
         before = time.process_time()
         unfounded_claim(text, [])
-        assert time.process_time() - before < 0.5
+        assert time.process_time() - before < 5.0  # a fifth of a second, and a minute if it grew with the square

@@ -14,9 +14,10 @@ from service.errors import RetrievalFailed
 from service.ports import Document, Scope
 from service.retrieval.fts import FtsRetriever
 from service.retrieval.index import Index
+from tests.support import PATIENCE
 
 SCOPE = Scope("demo", frozenset({"public"}))
-SOON = 20.0
+SOON = PATIENCE
 
 FILLER = """
 import asyncio, sys

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from service.retrieval import scoring
 from service.retrieval.scoring import score
+from tests.support import PATIENCE
 
 
 def best(question, *passages):
@@ -59,7 +60,7 @@ def test_the_child_loads_the_standard_library_only():
         input='["risk", ["risk"]]\n',
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.stderr == ""

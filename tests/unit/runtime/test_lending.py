@@ -9,8 +9,9 @@ import pytest
 
 from service.errors import RetrievalFailed
 from service.runtime.lending import Lending
+from tests.support import PATIENCE
 
-SOON = 10.0
+SOON = PATIENCE
 
 
 class Thing:

@@ -10,6 +10,7 @@ from service.errors import PersistFailed
 from service.store.migrate import migrate
 from service.store.sqlite import connect, open_sqlite, step_through
 from service.store.statements import tenants
+from tests.support import PATIENCE
 
 NEW_TENANT = "INSERT INTO tenants (id, created_at) VALUES (?, 1)"
 
@@ -45,7 +46,7 @@ class Held:
     def operation(self, name):
         yield NEW_TENANT, (name,)
         self.loop.call_soon_threadsafe(self.entered.set)
-        assert self.leave.wait(20)
+        assert self.leave.wait(PATIENCE)
         return name
 
 
@@ -54,12 +55,12 @@ def test_a_write_that_is_cancelled_under_way_is_waited_for_and_told(path):
         driver = await open_sqlite(path)
         held, told = Held(), []
         write = asyncio.create_task(driver.write(held.operation("acme"), told.append))
-        await asyncio.wait_for(held.entered.wait(), 20)
+        await asyncio.wait_for(held.entered.wait(), PATIENCE)
         write.cancel()
         await asyncio.sleep(0)
         assert not write.done()
         held.leave.set()
-        await asyncio.wait([write], timeout=20)
+        await asyncio.wait([write], timeout=PATIENCE)
         assert write.cancelled()
         assert told == ["acme"]
         await driver.close()
@@ -73,15 +74,15 @@ def test_what_waits_behind_a_write_under_way_is_withdrawn_at_once(path):
         driver = await open_sqlite(path)
         held, told = Held(), []
         first = asyncio.create_task(driver.write(held.operation("acme")))
-        await asyncio.wait_for(held.entered.wait(), 20)
+        await asyncio.wait_for(held.entered.wait(), PATIENCE)
         second = asyncio.create_task(driver.write(Held().operation("withdrawn"), told.append))
         await asyncio.sleep(0)
         second.cancel()
-        await asyncio.wait([second], timeout=20)
+        await asyncio.wait([second], timeout=PATIENCE)
         assert second.cancelled()
         assert not first.done()
         held.leave.set()
-        await asyncio.wait_for(first, 20)
+        await asyncio.wait_for(first, PATIENCE)
         await driver.close()
         assert told == []
 
@@ -89,7 +90,9 @@ def test_what_waits_behind_a_write_under_way_is_withdrawn_at_once(path):
     assert names(path) == ("acme",)
 
 
-def test_the_event_loop_goes_on_while_another_process_holds_the_lock(path):
+def test_the_event_loop_goes_on_while_another_process_holds_the_lock(path, monkeypatch):
+    monkeypatch.setattr("service.store.sqlite.LOCK_WAIT", PATIENCE)
+
     async def scenario():
         driver = await open_sqlite(path)
         other = locking(path)
@@ -100,7 +103,7 @@ def test_the_event_loop_goes_on_while_another_process_holds_the_lock(path):
         assert not write.done()
         other.execute("COMMIT")
         other.close()
-        assert await asyncio.wait_for(write, 20) == "late"
+        assert await asyncio.wait_for(write, PATIENCE) == "late"
         await driver.close()
 
     asyncio.run(scenario())
@@ -129,12 +132,12 @@ def test_closing_does_not_wait_for_ever(path, monkeypatch):
         driver = await open_sqlite(path)
         held = Held()
         write = asyncio.create_task(driver.write(held.operation("slow")))
-        await asyncio.wait_for(held.entered.wait(), 20)
+        await asyncio.wait_for(held.entered.wait(), PATIENCE)
         await driver.close()
         with pytest.raises(PersistFailed):
             await driver.read(tenants())
         held.leave.set()
-        await asyncio.wait([write], timeout=20)
+        await asyncio.wait([write], timeout=PATIENCE)
 
     asyncio.run(scenario())
 
