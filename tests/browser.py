@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support import require
+from tests.support import PATIENCE, require
 
-PATIENCE = 30.0  # seconds for anything to happen; reached only by a failing test
 FLAGS = (
     "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--proxy-server=direct://",
