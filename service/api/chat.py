@@ -42,7 +42,7 @@ class SseDoor(HttpDoor):
 
     async def write(self, events: Sequence[Event], *, last: bool) -> None:
         """Send `events` in one write; without any, a comment that keeps the connection alive."""
-        if events and isinstance(events[0], JobAccepted):
+        if events and type(events[0]) is JobAccepted:  # isinstance asks a metaclass: 1 µs for each write
             await self._accept(events[0])
             return
         if not self._wire.started:

@@ -151,7 +151,7 @@ class _Reading:
         return reply
 
     async def _read(self, alarm: Alarm) -> None:
-        turn, step, used = self.call.turn, self.call.step, self.used
+        turn, step, used, outbox = self.call.turn, self.call.step, self.used, self.call.turn.outbox
         gap = self.chosen.budgets.get("token_gap", turn.plan.token_gap)
         now = asyncio.get_running_loop().time
         buffered = self.request.response_schema is not None  # sent once it is valid
@@ -159,21 +159,28 @@ class _Reading:
         start = len(text)
         async with aclosing(self.chosen.model.stream(self.request)) as deltas:
             async for delta in deltas:
+                at = now()
                 if not self.call.begun:
-                    self._begin(alarm, now() - last)
-                elif (silence := now() - last) > turn.max_gap:
-                    turn.max_gap = silence
+                    self._begin(alarm, at - last)
+                    step.expect(TOKEN_GAP, gap)
+                elif at - last > turn.max_gap:
+                    turn.max_gap = at - last
                 if type(delta) is Text:
                     used.received += 1
                     if turn.cause is not None:
                         used.wasted += 1
                     text.append(delta.text)
                     if not buffered:
-                        await turn.emit_in(step, TokenDelta(text=delta.text))
+                        event = TokenDelta(text=delta.text)
+                        if outbox.full:
+                            await turn.emit_in(step, event)
+                        else:
+                            outbox.put_nowait(event)
                 else:
                     self._gather(delta)
-                step.expect(TOKEN_GAP, gap)
-                last = now()
+                if (at := now()) != last:  # what came in one read came at one moment
+                    step.expect(TOKEN_GAP, gap)
+                    last = at
         self.reply.text = "".join(text[start:])
         self.reply.attempt = self.request.attempt
 

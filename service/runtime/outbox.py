@@ -67,8 +67,11 @@ class Outbox(Generic[E]):
         depth = len(events)
         if depth > self.high_water:  # noqa: PLR1730  (for every token: a call of max costs four times the comparison)
             self.high_water = depth
-        if self._reader is not None:
-            self._wake_reader()
+        reader = self._reader
+        if reader is not None:
+            self._reader = None  # once is enough, however much comes before it runs
+            if not reader.done():
+                reader.set_result(None)
 
     def close(self, last: E | None = None) -> None:
         """End the stream with `last`, at once; a second call changes nothing."""
@@ -92,7 +95,9 @@ class Outbox(Generic[E]):
                 await reader
             finally:
                 self._reader = None
-        events = self._empty()
+        events, self._events, self._nudged = self._events, [], False
+        if self._writers:
+            self._wake_writers()
         if self._last is not None:
             events.append(self._last)
             self._last = None
@@ -105,19 +110,18 @@ class Outbox(Generic[E]):
 
     def discard(self) -> None:
         """Throw away what waits, its reader being gone."""
-        self._empty()
+        self._events = []
         self._last = None
+        self._wake_writers()
 
-    def _empty(self) -> list[E]:
-        events, self._events, self._nudged = self._events, [], False
+    def _wake_writers(self) -> None:
         while self._writers:
             _wake(self._writers.popleft())
-        return events
 
     def _wake_reader(self) -> None:
         if self._reader is not None:
             _wake(self._reader)
-            self._reader = None  # once is enough, however much comes before it runs
+            self._reader = None
 
 
 def _wake(waiter: Waiter) -> None:

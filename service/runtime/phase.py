@@ -148,16 +148,16 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
         """Move the inner limit: `what` must happen within `within` seconds, and names the timeout when it does not."""
         self._awaited = what
         self._moving = self._loop.time() + within
-        self._alarm.move(min(self._moving, self._base, self._total))
+        self._alarm.move(self._nearest())
 
     def relax(self) -> None:
         """Drop the inner limit: nothing is awaited now."""
         self._moving = inf
-        self._alarm.move(min(self._base, self._total))
+        self._alarm.move(self._nearest())
 
     def left(self) -> float:
         """Return the seconds until the next limit, this phase's or the whole's; the clock must not stand still."""
-        return min(self._moving, self._base, self._total) - self._loop.time()
+        return self._nearest() - self._loop.time()
 
     @property
     def broken_limit(self) -> str | None:
@@ -184,7 +184,7 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
         self._stopped = None
         self._base += pause
         self._moving += pause
-        self._alarm.move(min(self._moving, self._base, self._total))
+        self._alarm.move(self._nearest())
 
     @property
     def unspent(self) -> float:
@@ -196,6 +196,15 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
     @property
     def _total(self) -> float:
         return inf if self.row.own_clock else self._work.total.deadline
+
+    def _nearest(self) -> float:
+        """Return the limit that comes first. Compared by hand, for every token: a call of min costs four times that."""
+        nearest = self._base
+        if self._moving < nearest:  # noqa: PLR1730  (see above)
+            nearest = self._moving
+        if not self.row.own_clock and self._work.total.deadline < nearest:
+            nearest = self._work.total.deadline
+        return nearest
 
     def _timed_out(self) -> PhaseTimeout:
         """Close the phase with what ended it. No variable of who raises it: error and frame would keep each other."""
