@@ -44,7 +44,7 @@ typedef struct {
 static struct {
     struct sockaddr_in address;
     char *request;
-    int request_length, concurrency, keep_alive, abort_after;
+    int request_length, concurrency, keep_alive, abort_after, spin;
     long total;
     double connects_per_second, seconds, late_after;
     const char *first;  // the first token is the first event that holds this
@@ -308,7 +308,7 @@ static void run(void) {
         double due = options.connects_per_second ? (now() - began) * options.connects_per_second + 1 : INFINITY;
         while (opened < options.concurrency && opened < due && started < options.total) begin(&streams[opened++]);
         bool connecting = opened < options.concurrency && started < options.total;
-        int count = epoll_wait(poller, ready, BATCH, connecting ? 1 : 100);
+        int count = epoll_wait(poller, ready, BATCH, options.spin ? 0 : connecting ? 1 : 100);
         for (int i = 0; i < count; i++) handle(ready[i].data.ptr);
     }
 }
@@ -345,10 +345,11 @@ static void read_options(char **argument) {
     options.seconds = atof(argument[9]);
     options.late_after = now() + atof(argument[10]);
     options.first = argument[11];
+    options.spin = atoi(argument[12]);
 }
 
 int main(int count, char **argument) {
-    if (count != 12) return 2;
+    if (count != 13) return 2;
     read_options(argument);
     poller = epoll_create1(0);
     streams = calloc(options.concurrency, sizeof(Stream));

@@ -33,6 +33,7 @@ def load(
     seconds: float = 60.0,
     late_after: float = 0.0,
     first: str = "",
+    spin: bool = False,
 ) -> dict:
     """POST `body` to `url` `total` times, `concurrency` at once, and return what was seen.
 
@@ -48,6 +49,8 @@ def load(
         seconds: when to stop at the latest.
         late_after: seconds from the start until `due` in an event counts for lateness, and a gap between two for one.
         first: the first token is the first event whose beginning holds this text; "": any.
+        spin: never sleep. On loopback a `send` pays for waking who sleeps, as no network does: a server that outruns
+            its client is spared that, a slower one is not.
 
     Returns:
         Counts; `first_ms`, `whole_ms`, `gap_ms`, `late_ms` as quantiles; seconds of the client's own CPU.
@@ -67,7 +70,7 @@ def load(
         request.flush()
         arguments = [
             target.hostname, target.port, request.name, concurrency, total, int(keep_alive), abort_after,
-            connects_per_second, seconds, late_after, first,
+            connects_per_second, seconds, late_after, first, int(spin),
         ]  # fmt: skip
         done = subprocess.run(
             [_program(), *map(str, arguments)], stdout=subprocess.PIPE, check=True, timeout=seconds + 30
