@@ -13,6 +13,8 @@ from service.jobs.followers import Followers
 from service.jobs.kinds import KINDS
 from service.jobs.means import Means
 from service.jobs.sampling import Sampler
+from service.jobs.temporal.engine import Temporal
+from service.jobs.temporal.target import Target
 from service.runtime.gate import Gate
 from service.work import Bounds
 
@@ -101,9 +103,7 @@ class Workforce:
 def _engine_for(settings: JobSettings, crew: Crew) -> Engine:
     if settings.engine == "embedded":
         return Embedded(crew)
-    from service.jobs.temporal.engine import Temporal  # noqa: PLC0415 -- 60 MB that nobody else needs to load
-
-    return Temporal(crew, settings.temporal_address, settings.temporal_namespace)
+    return Temporal(crew, Target(settings.temporal_address, settings.temporal_namespace))
 
 
 def _half(bounds: Bounds) -> Bounds:

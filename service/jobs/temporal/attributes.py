@@ -8,6 +8,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.service import RPCError, RPCStatusCode
 
+from service.jobs.temporal.target import Unusable
 from service.jobs.temporal.workflow import KIND, STATUS, TENANT
 
 if TYPE_CHECKING:
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 
 WANTED = {key.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD for key in (KIND, TENANT, STATUS)}
 COMMAND = "temporal operator search-attribute create " + " ".join(f"--name {one} --type Keyword" for one in WANTED)
-
-
-class Unusable(Exception):
-    """Temporal is there and cannot be worked with; the text, ours, says what to do."""
 
 
 async def register(client: Client) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 LEAST, BATCH = 8, 50  # jobs of one kind with Temporal that nobody works on yet, in any case; of one look
 AGAIN = 15.0  # seconds until a job that nobody has taken is handed over once more
 LONGEST_KEY = 64  # bytes of a fairness key
-TIMEOUT = timedelta(seconds=5)  # for one call
+TIMEOUT = timedelta(seconds=5)  # for one call, and for one task of a workflow: who took it may have gone
 SILENCE = 5.0  # seconds after which Temporal is asked whether it is there
 
 
@@ -105,6 +105,7 @@ class Relay:
                     Ticket(job.job_id, job.kind, job.tenant, self._crew.kinds[job.kind].total),
                     id=job.job_id,
                     task_queue=QUEUE,
+                    task_timeout=TIMEOUT,
                     id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                     search_attributes=TypedSearchAttributes(
