@@ -84,7 +84,7 @@ def count_refused(observer: Observer, method: str, path: str, reason: str = "inv
 
 
 def count_cut(observer: Observer, method: str, path: str, cause: Cause) -> None:
-    """Count a request that was cut off within its body, if its route's requests are counted."""
+    """Count a request that was cut off before it began, if its route's requests are counted."""
     if _is_counted(method, path):
         observer.inc(rows.REQUESTS_STARTED_TOTAL, path)
         observer.inc(rows.REQUESTS_TOTAL, path, "cancelled")

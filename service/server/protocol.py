@@ -14,13 +14,12 @@ import struct
 from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import Cause
-from service.server.refusals import OnCut, OnRefused, refusal
+from service.server.refusals import OnCut, OnRefused, path_of, refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -114,10 +113,13 @@ class HardenedProtocol(HttpToolsProtocol):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the running request, which uvicorn would not if another was pipelined behind it."""
+        """Tell the running request, which uvicorn would not if another was pipelined behind it; report the others."""
         self._tell_running()
         if self._reading is Reading.BODY and self._refused is None:
             self._on_cut(*self._request(), self._cut_by)
+        for cycle, _ in self.pipeline:
+            if not cycle.more_body:  # it was whole, and will not be started
+                self._on_cut(cycle.scope["method"], cycle.scope["path"], self._cut_by)
         super().connection_lost(exc)
 
     def abort(self) -> None:
@@ -284,13 +286,4 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def _request(self) -> tuple[str, str]:
         """Return method and path of what is being read, as far as they are known."""
-        return (self.parser.get_method().decode() if self.url else ""), _path_of(self.url)
-
-
-def _path_of(url: bytes) -> str:
-    """Return the path as the scope would have it: without the host of an absolute form, unquoted; "" if it is none."""
-    try:
-        path: bytes | None = httptools.parse_url(url).path
-    except httptools.HttpParserInvalidURLError:
-        return ""
-    return unquote((path or b"").decode("latin-1"))
+        return (self.parser.get_method().decode() if self.url else ""), path_of(self.url)

@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from urllib.parse import unquote
+
+import httptools
 
 from service.errors import Cause, Code
 
@@ -17,8 +20,8 @@ it like its own. Method and path are as far as they were read, the path as a sco
 not for a label as they are. The answer is the trace id to tell the client, or an empty string. It must not raise."""
 
 OnCut = Callable[[str, str, Cause], None]
-"""`(method, path, cause)`: called for each request that was cut off within its body, so that the application, which
-never saw it, counts it. What holds for `OnRefused` holds here."""
+"""`(method, path, cause)`: called for each request that was cut off within its body, or while it waited behind another,
+so that the application, which never saw it, counts it. What holds for `OnRefused` holds here."""
 
 _REFUSALS = {
     HTTPStatus.BAD_REQUEST: (Code.INVALID_REQUEST, "The request is not valid", "This is not HTTP/1.1 as we read it."),
@@ -39,6 +42,15 @@ def not_counted(_method: str, _path: str, _status: int) -> str:
 
 def cut_not_counted(_method: str, _path: str, _cause: Cause) -> None:
     """The `OnCut` of such a server."""
+
+
+def path_of(url: bytes) -> str:
+    """Return the path as a scope would have it: without the host of an absolute form, unquoted; "" if it is none."""
+    try:
+        path: bytes | None = httptools.parse_url(url).path
+    except httptools.HttpParserInvalidURLError:
+        return ""
+    return unquote((path or b"").decode("latin-1"))
 
 
 def refusal(status: HTTPStatus, path: str, trace_id: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

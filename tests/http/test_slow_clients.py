@@ -131,6 +131,17 @@ def test_one_request_may_be_pipelined_and_no_more(service):
     assert_at_rest(service)
 
 
+def test_a_request_that_waits_behind_another_is_counted_when_its_client_leaves(service):
+    started = service.metric("forebay_requests_started_total")
+    before = service.metric("forebay_requests_total", outcome="cancelled")
+    with connect(service, chat("sim:stall_at=1")) as client:
+        read_until(client, b"token_delta")
+        client.sendall(chat(QUICK))
+    service.comes_to(before + 2, "forebay_requests_total", outcome="cancelled")
+    service.comes_to(started + 2, "forebay_requests_started_total")
+    assert_at_rest(service)
+
+
 @pytest.mark.parametrize("model", ["sim:ttft_ms=60000", "sim:stall_at=2"])
 def test_a_half_close_ends_the_turn(service, model):
     before = service.metric("forebay_cancellations_total", cause="client_disconnect")
