@@ -67,9 +67,8 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
     if turn.answered is None:
         model_stream.check(chosen)
 
-    scope, history, _ = await together(
-        _authorise(turn, use, who), _recall(turn, use, who, ask), check_schema(use.toolbox.schemas, ask.response_schema)
-    )
+    checks = () if ask.response_schema is None else (check_schema(use.toolbox.schemas, ask.response_schema),)
+    scope, history, *_ = await together(_authorise(turn, use, who), _recall(turn, use, who, ask), *checks)
     async with place(turn, use.gates.requests, who.tenant, always=True, patience=use.habits.queue_wait):
         await _open(turn, use, who, ask, door)
         if turn.answered is not None:
@@ -116,8 +115,11 @@ async def _remember(turn: Turn, use: Parts, who: Principal) -> None:
 
 
 async def _recall(turn: Turn, use: Parts, who: Principal, ask: Ask) -> Sequence[Message]:
-    """Load what was said before in this session of this caller."""
-    with phase(turn, CONTEXT_LOAD):
+    """Load what was said before in this session of this caller, unless the client brings its own prompt whole."""
+    with phase(turn, CONTEXT_LOAD) as step:
+        if ask.messages is not None:
+            step.skip()
+            return ()
         return await use.store.history(who.tenant, who.user, ask.session_id, use.habits.history)
 
 

@@ -52,10 +52,8 @@ def _refers_elsewhere(value: Any) -> bool:
     return any(isinstance(target, str) and not target.startswith("#") for target in targets)
 
 
-async def check_schema(schemas: Schemas, schema: Mapping[str, Any] | None) -> None:
+async def check_schema(schemas: Schemas, schema: Mapping[str, Any]) -> None:
     """Refuse what is no JSON Schema; raise InvalidRequest."""
-    if schema is None:
-        return
     try:
         problem = await schemas.problem_of_schema(schema)
     except InvalidAnswer:

@@ -20,7 +20,7 @@ TURN = {
         "metric updates": 60,
         "log lines": 1,
         "timers": 22,
-        "tasks": 6,
+        "tasks": 5,
         "statements": 16,
         "writes": 2,
         "calls": 5100,
@@ -29,11 +29,11 @@ TURN = {
         "spans": 11,
         "metric updates": 48,
         "log lines": 1,
-        "timers": 20,
-        "tasks": 6,
-        "statements": 16,
+        "timers": 17,
+        "tasks": 5,
+        "statements": 11,
         "writes": 2,
-        "calls": 970,
+        "calls": 935,
     },
 }
 TOKEN = {
@@ -44,7 +44,7 @@ TOKEN = {
     "tasks": 0,
     "statements": 0,
     "writes": 1,
-    "calls": 39,
+    "calls": 35,
 }
 CHUNK = 5  # calls that read one chunk of a provider
 BLOCKS = 0.05  # of memory, for each token of an answer that is being told: its text is all that may be kept
