@@ -135,7 +135,8 @@ class Collector(asyncio.Protocol):
 
 
 def length_of(head: bytes) -> int:
-    return next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    lines = head.lower().split(b"\r\n")
+    return next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
 
 
 def chunked(data: bytes) -> bytes:
