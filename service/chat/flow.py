@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from service.chat import degradation
+from service.chat.admittance import identify
 from service.chat.events import (
     ClientToolCalls,
     FoundDocument,
@@ -35,7 +36,7 @@ from service.chat.steps.finalize import Answer
 from service.chat.structured import check_schema
 from service.chat.submission import enqueue_turn
 from service.errors import ForebayError, NoEvidence, PhaseTimeout
-from service.runtime.admission import ADMISSION, place
+from service.runtime.admission import place
 from service.runtime.phase import phase
 from service.runtime.shelter import together
 from telemetry.catalogue import Attr
@@ -56,8 +57,7 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
     with phase(turn, INPUT_VALIDATION):
         ask = turn.begin(door.parse(body), door.timeout())
         turn.once = door.once(body)
-    turn.where = ADMISSION.name  # who is turned away from here on was not let in
-    who = turn.principal = await use.authenticate(door.authorization, door.address)
+    who = await identify(turn, use, door)
     if ask.background:
         await enqueue_turn(turn, use, door, who, body)
         return

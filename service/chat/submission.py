@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from service.chat.admittance import identify
 from service.chat.plan import INPUT_VALIDATION, POLICY_CHECK, STATE_PERSIST
 from service.chat.steps.input_validation import parse
 from service.errors import Forbidden
-from service.runtime.admission import ADMISSION
 from service.runtime.phase import phase
 from service.work import HIGHEST, LOWEST, USUAL, NewJob
 
@@ -43,8 +43,7 @@ async def submit(turn: Turn, use: Parts, door: Door) -> None:
         asked = parse(body, JobBody)
         given = use.jobs.checked(asked.kind, asked.input)
         turn.once = door.once(body)
-    turn.where = ADMISSION.name  # who is turned away from here on was not let in
-    who = turn.principal = await use.authenticate(door.authorization, door.address)
+    who = await identify(turn, use, door)
     await enqueue(turn, use, door, who, asked.kind, given, asked.priority)
 
 

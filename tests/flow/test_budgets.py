@@ -1,9 +1,14 @@
 """Time: each phase ends at its budget or at what is left, and the one that was too slow is the one that is named."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from service.api.chat import SseDoor
+from service.api.jobs import JobDoor
+from service.chat.flow import answer
+from service.chat.submission import submit
 from service.ports import Finish, Text
 from telemetry import catalogue as rows
 from telemetry.catalogue import Attr
@@ -30,6 +35,11 @@ def slow(house, phase):
             house.store.becomes(LATE, only="begin_turn")
 
 
+async def undecided(header, address):
+    """A state database that does not say in time whose key it is."""
+    await asyncio.sleep(LATE)
+
+
 def assert_timed_out(house, label, *, limit, span=None, how="fail_closed"):
     """Exactly one phase is told as timed out, by this limit."""
     seen = house.recorder
@@ -41,6 +51,32 @@ def assert_timed_out(house, label, *, limit, span=None, how="fail_closed"):
     assert facts[Attr.ON_TIMEOUT] == how
     assert (facts[Attr.ERROR_TYPE], late[0]["status"]) == ("timeout", "ERROR")
     assert seen.value(rows.PHASE_OUTCOMES_TOTAL, "", "timeout") == 1
+
+
+def job(house):
+    body = {"kind": "report", "input": {"question": "What is case C-1042 about?"}}
+    return house.client(body=body), JobDoor, submit
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit"),
+    [
+        (lambda house: (house.client(), SseDoor, answer), 3.0),
+        (lambda house: (house.client(headers={"x-request-timeout-ms": "400"}), SseDoor, answer), 0.4),
+        (job, 3.0),
+    ],
+    ids=["turn", "turn of a client in a hurry", "job"],
+)
+def test_whose_request_it_is_must_be_known_in_what_is_left_of_the_whole(asked, limit):
+    async def scenario(house):
+        house.parts = replace(house.parts, authenticate=undecided)
+        client, door, do = asked(house)
+        await house.connect(client, door, do)
+        assert (client.status, client.problem["code"]) == (504, "timeout")
+        assert asyncio.get_running_loop().time() == pytest.approx(limit, abs=0.05)
+        assert house.recorder.value(rows.REJECTIONS_TOTAL, door.route, "timeout") == 1
+
+    in_house(scenario, budgets={"total": 3.0})
 
 
 @pytest.mark.parametrize(("phase", "budget"), [("policy.check", 0.15), ("context.load", 0.3), ("begin", 0.5)])
