@@ -1,6 +1,6 @@
-"""Who is turned away before anything is spent: without a key, while draining, over a rate or quota, with no hope.
+"""Who is turned away at once, before anything is spent: while draining, over a rate or quota, with no hope of a place.
 
-Called by flow.py for each turn, and by submission.py for jobs, in the contract's order of refusals. What is reserved of the tenant's quota at this
+Called by flow.py for each turn, in the contract's order of refusals. What is reserved of the tenant's quota at this
 door is settled by conduct.py at the turn's end, whatever that is.
 
 Where several rows serve the id that was asked for, who answers depends on what the tenant may still spend today: its
@@ -26,8 +26,7 @@ from telemetry.catalogue import LOG_CHEAPER_ROUTE, Attr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.chat.door import Door
-    from service.chat.parts import Chosen, Parts
+    from service.chat.parts import Chosen
     from service.chat.turn import Ask, Turn
     from service.ports import Principal
     from service.providers.rows import Price
@@ -38,24 +37,6 @@ LIKELY_OUTPUT = 500  # tokens of an answer that nobody has bounded
 LARGEST_GUESS = 0.1  # of a day's amount: what is only a guess reserves no more
 NEARLY_USED_UP = 0.1  # of a day's cost is left: from here on a cheaper row answers, where there is one
 PER = 1_000_000  # prices are for a million tokens
-
-
-async def identify(turn: Turn, use: Parts, door: Door) -> Principal:
-    """Find out whose turn it is; who is turned away from here on was not let in.
-
-    Raises:
-        Unauthenticated: nobody's that is known.
-        RateLimited: too many wrong keys came from this address.
-        PersistFailed: the state database cannot say.
-        PhaseTimeout: it does not say in what is left of the whole.
-    """
-    turn.where = ADMISSION.name
-    try:
-        async with asyncio.timeout_at(turn.total.deadline):
-            turn.principal = await use.authenticate(door.authorization, door.address)
-    except TimeoutError:
-        raise PhaseTimeout(ADMISSION.name, turn.total.limit) from None
-    return turn.principal
 
 
 @dataclass(slots=True)

@@ -1,17 +1,21 @@
-"""A door: how a request comes in and how its events go out. One for SSE of ours, one for OpenAI's wire format."""
+"""A door: how a request comes in, whose it is, and how its events go out. One for SSE, one for OpenAI's wire format."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from service.chat.steps.stream_emit import Writer
+from service.errors import PhaseTimeout
+from service.runtime.admission import ADMISSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.chat.turn import Ask
+    from service.chat.parts import Parts
+    from service.chat.turn import Ask, Turn
     from service.errors import ForebayError
-    from service.ports import Once
+    from service.ports import Once, Principal
 
 
 class Door(Writer, Protocol):
@@ -77,3 +81,21 @@ class Door(Writer, Protocol):
     def abort(self) -> None:
         """Free the socket at once, whatever is still buffered."""
         ...
+
+
+async def identify(turn: Turn, use: Parts, door: Door) -> Principal:
+    """Find out whose turn it is; who is turned away from here on was not let in.
+
+    Raises:
+        Unauthenticated: nobody's that is known.
+        RateLimited: too many wrong keys came from this address.
+        PersistFailed: the state database cannot say.
+        PhaseTimeout: it does not say in what is left of the whole.
+    """
+    turn.where = ADMISSION.name
+    try:
+        async with asyncio.timeout_at(turn.total.deadline):
+            turn.principal = await use.authenticate(door.authorization, door.address)
+    except TimeoutError:
+        raise PhaseTimeout(ADMISSION.name, turn.total.limit) from None
+    return turn.principal

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from service.chat import degradation
-from service.chat.admittance import identify
+from service.chat.door import identify
 from service.chat.events import (
     ClientToolCalls,
     FoundDocument,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from service.chat.admittance import identify
+from service.chat.door import identify
 from service.chat.plan import INPUT_VALIDATION, POLICY_CHECK, STATE_PERSIST
 from service.chat.steps.input_validation import parse
 from service.errors import Forbidden
