@@ -10,7 +10,7 @@ from functools import partial
 
 from tests.benchmarks import disconnects, growth, many, memory, observing, overload, relay, streaming, turn
 from tests.benchmarks.noise import heard
-from tests.benchmarks.results import keep, section, write_page
+from tests.benchmarks.results import here, keep, section, write_page
 
 BENCHMARKS = {
     "streaming": streaming.run,
@@ -29,9 +29,10 @@ BENCHMARKS = {
 def main(names: list[str]) -> None:
     """Run them one after the other."""
     for name in names or [name for name in BENCHMARKS if name != "peers"]:
+        where = here()
         with heard() as noise:
             result = BENCHMARKS[name]()
-        print(section(keep(name, result, noise)), flush=True)  # noqa: T201  (a program's output)
+        print(section(keep(name, result, where, noise)), flush=True)  # noqa: T201  (a program's output)
     write_page(list(BENCHMARKS))
 
 

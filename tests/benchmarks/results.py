@@ -65,10 +65,10 @@ class Result:
         return {**about, "rows": [row.plain() for row in self.rows]}
 
 
-def keep(name: str, result: Result, noise: Noise) -> dict[str, Any]:
+def keep(name: str, result: Result, where: dict[str, str], noise: Noise) -> dict[str, Any]:
     """Write a benchmark's numbers to results/NAME.json, with when, where and in what noise, and return them."""
     FOLDER.mkdir(exist_ok=True)
-    told = {**result.plain(), **_here(), "noise": noise.plain()}
+    told = {**result.plain(), **where, "noise": noise.plain()}
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return told
@@ -106,7 +106,8 @@ def _verdict(reached: bool | None) -> str:
     return {True: "yes", False: "**no**", None: ""}[reached]
 
 
-def _here() -> dict[str, str]:
+def here() -> dict[str, str]:
+    """Which code runs, when and on what machine."""
     asked = ["git", "describe", "--always", "--abbrev=12", "--dirty=, changed since"]
     commit = subprocess.run(asked, capture_output=True, text=True, check=False)
     return {
