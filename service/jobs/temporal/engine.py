@@ -31,7 +31,7 @@ class Temporal:
         self._session: Session | None = None
         self._running: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
-        crew.on_change = self._change
+        crew.on_change = self.nudge
 
     def start(self) -> None:
         """Begin; `drain` and `stop` end it."""
@@ -39,7 +39,7 @@ class Temporal:
         self._running = asyncio.create_task(self._run(), name="jobs: temporal")
 
     def nudge(self) -> None:
-        """Hand over now what somebody has just queued."""
+        """Hand over now what somebody has just queued, or what there is room for."""
         if self._session is not None:
             self._session.nudge()
 
@@ -72,10 +72,6 @@ class Temporal:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _change(self) -> None:
-        if self._session is not None:
-            self._session.notice()
 
     async def _run(self) -> None:
         """Work for Temporal; when that fails, say so, wait, and begin again."""

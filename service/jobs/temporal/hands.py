@@ -7,7 +7,6 @@ an attempt that was given up for dead and lives on finds its fence gone, and sto
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -41,47 +40,56 @@ class Hands:
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
-        self._present: Counter[str] = Counter()  # activities by kind, those included that wait for a place
+        self._asked: dict[SlotPermit, str] = {}  # the kind of each job that was asked for and has not come
+        self._used: dict[SlotPermit, str] = {}  # and of each that has come, those included that have no place yet
         self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
-    def notice(self) -> None:
-        """See whether there is room now."""
-        self._changed.set()
+    def came(self, permit: SlotPermit, kind: str) -> None:
+        """A job has come. Called by the client's threads."""
+        self._used[permit] = kind
+        self._asked.pop(permit, None)
 
-    async def room_for(self, kind: str) -> None:
-        """Wait until a job of this kind could be begun."""
+    def went(self, permit: SlotPermit) -> None:
+        """It has gone, or none ever came. Called by the client's threads."""
+        self._used.pop(permit, None)
+        self._asked.pop(permit, None)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def ask(self, kind: str) -> SlotPermit:
+        """Wait until a job of this kind could be begun; then one may be asked for."""
         while not self._has_room(kind):
             self._changed.clear()
             await self._changed.wait()
+        permit = SlotPermit()
+        self._asked[permit] = kind
+        return permit
 
     def _has_room(self, kind: str) -> bool:
-        crew = self._crew
-        free = self._present.total() < crew.gate.statistics().limit
-        return free and self._present[kind] < crew.kinds[kind].concurrency and not crew.draining
+        """Look at what is here and at what of this kind may come; the other kinds may get the place before it does."""
+        crew, used = self._crew, tuple(self._used.values())
+        asked = tuple(self._asked.values()).count(kind)
+        free = len(used) + asked < crew.gate.statistics().limit
+        return free and used.count(kind) + asked < crew.kinds[kind].concurrency and not crew.draining
 
     @activity.defn(name=WORK)
     async def work(self, ticket: Ticket) -> Report:
         """Work on a job until it has ended, or must be given back."""
-        crew = self._crew
-        self._present[ticket.kind] += 1
+        if self._crew.draining:
+            return Report("given_back")
+        place = await self._place(ticket)
         try:
-            if crew.draining:
-                return Report("given_back")
-            place = await self._place(ticket)
-            try:
-                taken = await self._take(ticket)
-            except BaseException:
-                place.release()
-                raise
-            if isinstance(taken, Report):
-                place.release()
-                return taken
-            held = crew.begin(*taken, place, caller())
-            async with _beating(ticket, held):
-                return await _until_it_ends(held)
-        finally:
-            self._present[ticket.kind] -= 1
-            self.notice()
+            taken = await self._take(ticket)
+        except BaseException:
+            place.release()
+            raise
+        if isinstance(taken, Report):
+            place.release()
+            return taken
+        held = self._crew.begin(*taken, place, caller())
+        async with _beating(ticket, held):
+            return await _until_it_ends(held)
 
     @activity.defn(name=SETTLE)
     async def settle(self, ticket: Ticket) -> Report:
@@ -121,7 +129,7 @@ class Hands:
 class Slots(CustomSlotSupplier):
     """Asks for a job of one kind only while there is room for it.
 
-    Nothing is reserved: a poll may wait for a minute, and a place that it held would be missing to the other kinds.
+    No place is held for it: a poll may wait for a minute, and the place would be missing to the other kinds.
     """
 
     def __init__(self, hands: Hands, kind: str) -> None:
@@ -129,18 +137,19 @@ class Slots(CustomSlotSupplier):
 
     async def reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit:  # noqa: ARG002  (theirs)
         """Return once there is room."""
-        await self._hands.room_for(self._kind)
-        return SlotPermit()
+        return await self._hands.ask(self._kind)
 
     def try_reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit | None:  # noqa: ARG002
         """Take nothing past the queue."""
         return None
 
     def mark_slot_used(self, ctx: SlotMarkUsedContext) -> None:
-        """Count nothing: the activity does."""
+        """Count a job that has come."""
+        self._hands.came(ctx.permit, self._kind)
 
     def release_slot(self, ctx: SlotReleaseContext) -> None:
-        """Count nothing: the activity does."""
+        """Count it no more."""
+        self._hands.went(ctx.permit)
 
 
 @asynccontextmanager

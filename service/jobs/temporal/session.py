@@ -68,11 +68,6 @@ class Session:
         """Hand over now what somebody has just queued."""
         self._relay.nudge()
 
-    def notice(self) -> None:
-        """See whether there is room for more."""
-        self._hands.notice()
-        self._relay.nudge()
-
     async def cancel(self, job_id: str) -> None:
         """Cancel a job's workflow, if it has one."""
         with suppress(RPCError):  # the database has it already: who works on it, or is about to, finds it there

@@ -1,8 +1,8 @@
 """The workflow: one for each job, under the job's id. It has the job worked on until it has ended.
 
 Its code must do the same again when Temporal replays a history: it asks nothing but Temporal, and what changes in here
-must still replay the histories of the workflows that are open; tests/contract/histories has some. The sandbox that would
-watch over it is left out: it imports this file anew for every job, which is a third of a job's CPU.
+must still replay the histories of the workflows that are open; tests/contract/histories has some. The sandbox that
+would watch over it is left out: it imports this file anew for every job, which is a third of a job's CPU.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class JobWorkflow:
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             )
             return report  # noqa: TRY300  (an else would stand far from it)
-        except (ActivityError, asyncio.CancelledError) as error:  # cancellation: of the workflow, answered below
-            if isinstance(error, ActivityError) and not isinstance(error.cause, CancelledError):
+        except (ActivityError, asyncio.CancelledError):  # cancellation: of the workflow, answered below
+            if workflow.cancellation_reason() is None:
                 raise
-        # Cancelled before a worker had it, perhaps by an operator of Temporal: then the database does not know yet.
+        # Cancelled while no worker had it, perhaps by an operator of Temporal: then the database does not know yet.
         settled: Report = await workflow.execute_activity(
             SETTLE, ticket, result_type=Report, start_to_close_timeout=HEARTBEAT, retry_policy=AGAIN
         )
