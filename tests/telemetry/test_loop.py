@@ -54,11 +54,11 @@ def test_a_call_that_blocks_is_logged_once_with_its_stack():
 
     def here():
         """The lines of the call itself: a machine that stands still blocks a loop too."""
-        return [line for line in recorder.logged(LOG_BLOCKED_LOOP) if " in block" in "".join(line["stack"])]
+        lines = recorder.logged(LOG_BLOCKED_LOOP)
+        return [line for line in lines if any(frame.endswith(" in block") for frame in line["stack"])]
 
     asyncio.run(blocked())
     (line,) = here()
-    assert " in block" in "".join(line["stack"][-2:])
     assert line["blocked_ms"] >= 50
 
 
