@@ -1,7 +1,8 @@
 """The proof of the jobs: worker processes are killed at random, and every job ends, with nothing done twice or lost.
 
 One process serves and takes part in the work; three more only work. Two readers follow every job and break their
-connection at random. On SQLite and on PostgreSQL; 50 jobs in CI, 500 in `make proof`.
+connection at random. On SQLite, on PostgreSQL and on Temporal, whose server is killed now and then as well; 50 jobs in
+CI, 500 in `make proof`.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.contract.cluster import running_cluster
+from tests.contract.temporal_server import TemporalServer
 from tests.process import SIMULATED, Service
 from tests.support import proof_count
 
 JOBS = proof_count(50, 500)
 WORKERS = 3
 KILL_AFTER = (0.2, 2.0)  # seconds of work
+SERVER_TOO = 25  # at every 25th kill, Temporal's server is killed too, and started again
 ENOUGH = 120 + JOBS * 1.5  # seconds for all of it, on a busy machine
 ENDED = ("completed", "failed", "cancelled")
 LAST = ("job_completed", "job_failed", "job_cancelled")
@@ -76,21 +80,24 @@ class Worker:
         return code
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "temporal"])
 def service(request, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.chdir(tmp_path)  # beside a server's URL the data folder cannot be given: it is here
     config = SIMULATED + f"\n[jobs]\nqueue = {2 * JOBS}\ntenant_queue = {2 * JOBS}\n"
-    if request.param == "sqlite":
-        with Service(tmp_path, config) as running:
-            running.key = running.headers["Authorization"][7:]
-            yield running
-        return
-    with running_cluster() as cluster, cluster.empty_database() as url:
-        config += f'[state]\nurl = "{url}"\n'
-        with Service(tmp_path, config) as running:
-            running.key = new_key(tmp_path / "forebay.toml")
-            yield running
+    with ExitStack() as opened:
+        temporal = None
+        if request.param == "temporal":
+            temporal = opened.enter_context(TemporalServer(tmp_path))
+            config += f'engine = "temporal"\ntemporal_address = "{temporal.address}"\n'
+        if request.param == "postgres":
+            url = opened.enter_context(opened.enter_context(running_cluster()).empty_database())
+            config += f'[state]\nurl = "{url}"\n'
+        running = opened.enter_context(Service(tmp_path, config))
+        on_sqlite = request.param != "postgres"
+        running.key = running.headers["Authorization"][7:] if on_sqlite else new_key(tmp_path / "forebay.toml")
+        running.temporal = temporal
+        yield running
 
 
 def new_key(config):
@@ -152,6 +159,9 @@ def test_every_job_ends_whatever_is_killed_when(service):
                     workers[index].end(kill=True)
                     kills += 1
                     workers[index] = Worker(service)
+                    if service.temporal is not None and kills % SERVER_TOO == 0:
+                        service.temporal.kill()
+                        service.temporal.start()
                 assert time.monotonic() - started < ENOUGH, f"{len(open_jobs)} jobs have not ended"
                 open_jobs -= {one for one in open_jobs if client.get(f"/jobs/{one}").json()["status"] in ENDED}
             seconds = time.monotonic() - started
