@@ -27,10 +27,10 @@ WATCHED = 15.0  # seconds of it
 GOALS = {"cores used": "≤ 0.8", "ms late, p99": "≤ 50"}  # of the most streams
 
 
-def run() -> Result:
-    """Measure it."""
+def run(crowds: tuple[int, ...] = STREAMS) -> Result:
+    """Measure it. The goals are for 10,000 streams; a machine that has no core to spare can be given fewer."""
     rows: list[Row] = []
-    for streams in STREAMS:
+    for streams in crowds:
         with Server("collector") as collector, Forebay(traced(collector.url, 0.1) + WIDE + SIMULATED) as server:
             found = _lively(server, streams)
         goals = GOALS if streams == STREAMS[-1] else {}
@@ -70,4 +70,8 @@ def _lively(server: Server, streams: int) -> dict[str, float]:
         cores = (cpu_seconds(server.pid) - before) / (time.monotonic() - began)
     assert seen[0]["completed"] == seen[0]["open_most"] == streams, seen
     late = {f"ms late, {name}": seen[0]["gap_ms"][name] - 1000.0 for name in ("p50", "p99")}
-    return {"cores used": cores, "microseconds of CPU for each token": cores / streams * 1e6, **late}
+    return {
+        "cores used": cores,
+        "µs of CPU for each token (80 are 0.8 of a core for 10,000 streams)": cores / streams * 1e6,
+        **late,
+    }
