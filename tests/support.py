@@ -15,6 +15,7 @@ import pytest
 
 T = TypeVar("T")
 PROOF = os.environ.get("FOREBAY_PROOF") == "1"
+DAY = 86_400.0  # seconds
 PATIENCE = 60.0  # seconds: the bound of every wait for another process; reached only by a failing test
 
 # Where Debian keeps programs that are not on everybody's PATH.
@@ -60,6 +61,12 @@ def until(
         assert time.monotonic() < deadline, f"not within {seconds} s: {what() if callable(what) else what}"
         time.sleep(every)  # real time: another process
     return found
+
+
+def not_across_midnight(seconds: float = PATIENCE) -> None:
+    """Let a day that is about to end end first: quotas begin anew at midnight UTC, in the middle of a test too."""
+    if (left := DAY - time.time() % DAY) < seconds:
+        time.sleep(left)  # real time: that of the service's clock
 
 
 def proof_count(usual: int, full: int) -> int:

@@ -16,12 +16,14 @@ from service.runtime.world import real_world
 from telemetry.catalogue import DEGRADATIONS_TOTAL, LOG_DEGRADED, LOG_RECOVERED
 from telemetry.testing import recording_observer
 from tests.contract.redis_server import SOON, RedisServer, until, until_answering
+from tests.support import not_across_midnight
 
 WORLD = real_world()
 
 
 @pytest.fixture
 def server(tmp_path):
+    not_across_midnight()
     running = RedisServer(tmp_path)
     running.start()
     running.observer, running.recorder = recording_observer()
@@ -32,6 +34,7 @@ def server(tmp_path):
 @pytest.fixture(params=["memory", "redis"])
 def quotas(request):
     """`quotas(rules)` is a context in which a quota is open."""
+    not_across_midnight()
     if request.param == "memory":
         return in_memory
     server = request.getfixturevalue("server")

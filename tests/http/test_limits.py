@@ -7,6 +7,7 @@ import pytest
 
 from tests.http.raw import chat, connect, read_until, until
 from tests.process import Service
+from tests.support import not_across_midnight
 
 PROVIDER = """
 [[providers]]
@@ -42,6 +43,7 @@ def test_a_rate_is_in_the_headers_of_every_answer_on_both_doors(tmp_path):
 
 
 def test_a_day_s_tokens_refuse_the_next_turn(tmp_path):
+    not_across_midnight()
     with serving(tmp_path, "tenant_tokens_per_day = 20") as service, service.client() as client:
         assert client.post("/chat/stream", json=SHORT).status_code == 200
         refused = client.post("/chat/stream", json=SHORT)
