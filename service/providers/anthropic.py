@@ -13,7 +13,7 @@ import msgspec
 
 from service.ports import ChatMessage, Delta, ModelRequest
 from service.providers.anthropic_events import EventReader
-from service.providers.failures import malformed
+from service.providers.failures import UNREADABLE, malformed
 from service.providers.prompt import wanted_schema
 from service.providers.rows import ProviderRow
 from service.providers.upstream import Refused, Upstream
@@ -123,5 +123,5 @@ def _arguments(text: str) -> Any:
     """Return what a model wrote as a call's arguments, {} where that was no JSON object: the API takes objects only."""
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return {}

@@ -11,7 +11,7 @@ import msgspec
 
 from service.errors import ProviderFailure
 from service.ports import Delta, Finish, Text, ToolCallDelta, Usage
-from service.providers.failures import counted, from_status, malformed
+from service.providers.failures import UNREADABLE, counted, from_status, malformed
 from service.providers.openai_chunks import Reason
 
 
@@ -93,7 +93,7 @@ class EventReader:
         """
         try:
             event = _decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise malformed(self.request_id) from None
         match event.type:
             case "content_block_delta" if event.delta is not None:

@@ -11,6 +11,8 @@ import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
+import msgspec
+
 from service.errors import ProviderFailure, ProviderRateLimited
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.:/-]")
@@ -18,6 +20,9 @@ _TOO_MANY, _SERVER_ERROR = 429, 500
 _WORTH_ANOTHER_TRY = frozenset({408, 409, 429})
 _LONGEST_WAIT = 3_600.0
 _MOST_TOKENS = 10**8  # of one call: a hundred times the largest context there is
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the JSON decoder raises: at other JSON than is wanted or none, at bytes that are no text, at too deep nesting."""
 
 
 def from_status(

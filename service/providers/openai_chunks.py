@@ -13,7 +13,7 @@ import msgspec
 
 from service.errors import ProviderFailure
 from service.ports import Delta, Finish, Text, ToolCallDelta, Usage
-from service.providers.failures import counted, from_status, malformed
+from service.providers.failures import UNREADABLE, counted, from_status, malformed
 
 
 class _Function(msgspec.Struct):
@@ -92,7 +92,7 @@ class ChunkReader:
             return () if self.ended else (self._finish("stop"),)  # no reason was given, but an end
         try:
             chunk = _decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise malformed(self.request_id) from None
         if chunk.error is not None:
             raise _failure(chunk.error if isinstance(chunk.error, _Error) else _Error(), self.request_id)

@@ -22,7 +22,7 @@ import aiohttp
 import msgspec
 
 from service.errors import ProviderFailure
-from service.providers.failures import from_status, malformed, retry_after, safe
+from service.providers.failures import UNREADABLE, from_status, malformed, retry_after, safe
 from service.providers.sse import SseDecoder
 
 Headers = Callable[[], Mapping[str, str]]
@@ -213,7 +213,7 @@ def request_id(headers: Mapping[str, str]) -> str:
 def _code(body: bytes) -> object:
     try:
         error = _decode_error(body).error
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return error.code or error.type
 

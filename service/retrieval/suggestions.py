@@ -28,6 +28,9 @@ _OK = 200
 _MOST_BYTES = 64 << 10
 _CLOSE_SECONDS = 2.0
 
+# On the way there, and of the decoder: one that nests too deep for it is no answer either.
+_FAILURES = (TimeoutError, OSError, aiohttp.ClientError, msgspec.MsgspecError, UnicodeError, RecursionError)
+
 
 class _Suggestion(msgspec.Struct):
     id: str
@@ -79,7 +82,7 @@ class SuggestionService:
             try:
                 async with asyncio.timeout(self._patience):
                     found = _decode(await self._post(_encode(asked))).suggestions
-            except (TimeoutError, OSError, aiohttp.ClientError, msgspec.MsgspecError, UnicodeError) as error:
+            except _FAILURES as error:
                 span.fail(type(error).__name__)
                 raise RetrievalFailed("The suggestions are not available") from None
             within = [one for one in found if one.labels <= scope.labels][:limit]

@@ -19,6 +19,7 @@ from tests.contract.provider_server import Answer, Asked, Provider, provider, re
 OBSERVER = recording_observer()[0]
 NOW = 1_700_000_000.0
 REQUEST = ModelRequest("small", (ChatMessage("user", "Hello"),))
+DEEP = b"[" * 3_000  # more than an interpreter's stack
 
 
 def ask(kind: str, *answers: Answer, requests: tuple[ModelRequest, ...] = (REQUEST,), **row):
@@ -165,6 +166,12 @@ def test_a_stream_that_goes_wrong_is_a_failure_without_the_providers_words(kind,
 
 
 @pytest.mark.parametrize("kind", ["openai_compatible", "anthropic"])
+def test_an_event_that_nests_deeper_than_anybody_reads_is_malformed(kind):
+    _, failure, _ = ask(kind, Answer(b'data: {"type": "ping", "choices": [], "more": ' + DEEP + b"\n\n"))
+    assert failure.kind == "malformed"
+
+
+@pytest.mark.parametrize("kind", ["openai_compatible", "anthropic"])
 @pytest.mark.parametrize(
     ("status", "failed", "retry_safe"),
     [
@@ -191,7 +198,19 @@ def test_a_rate_limit_says_how_long_to_wait_in_seconds_or_as_a_date(header: str,
     assert (failure.kind, failure.retry_after, failure.retry_safe) == ("429", seconds, True)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>SECRET</html>", b'"SECRET"', b'{"error": "SECRET"}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>SECRET</html>",
+        b'"SECRET"',
+        b'{"error": "SECRET"}',
+        b"\xff\xfe",
+        b'{"error": {"code": "\xff"}}',
+        b'{"error": {"code": ' + DEEP,
+    ],
+    ids=["nothing", "a page", "a text", "words", "no text", "a code that is no text", "too deep"],
+)
 def test_an_error_page_of_any_shape_is_only_a_status(body: bytes):
     _, failure, _ = openai(Answer(body, 502))
     assert (failure.kind, failure.provider_code) == ("5xx", "")
@@ -403,3 +422,12 @@ def test_anthropic_gets_a_clients_response_format_in_its_own_words():
     body = sent("anthropic", written(response_format=WANTED)).body
     assert body["output_config"] == {"format": {"type": "json_schema", "schema": {"type": "object"}}}
     assert "output_config" not in sent("anthropic", written(response_format={"type": "json_object"})).body
+
+
+@pytest.mark.parametrize(
+    "arguments", ["no JSON", "[1]", '{"a": ' + DEEP.decode()], ids=["no JSON", "a list", "too deep"]
+)
+def test_anthropic_gets_no_arguments_where_a_call_of_the_history_has_none_that_are_an_object(arguments):
+    said = ChatMessage("assistant", "", (ToolCall("call_1", "case_lookup", arguments),))
+    body = sent("anthropic", ModelRequest("small", (ChatMessage("user", "Hello"), said))).body
+    assert body["messages"][1]["content"] == [{"type": "tool_use", "id": "call_1", "name": "case_lookup", "input": {}}]

@@ -71,8 +71,9 @@ def test_what_is_outside_the_scope_is_dropped_and_the_rest_is_cut_to_the_limit(s
         (200, b'{"suggestions": [{"id": 7}]}'),
         (200, b'{"suggestions": "\xff"}'),
         (200, b"[" * 70_000),
+        (200, b'{"more": ' + b"[" * 60_000),
     ],
-    ids=["an error", "elsewhere", "no JSON", "wrong fields", "no text", "too large"],
+    ids=["an error", "elsewhere", "no JSON", "wrong fields", "no text", "too large", "too deep"],
 )
 def test_an_answer_that_is_none_is_a_failed_retrieval(server, status, body):
     server.status, server.body = status, body
