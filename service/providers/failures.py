@@ -22,7 +22,7 @@ _LONGEST_WAIT = 3_600.0
 _MOST_TOKENS = 10**8  # of one call: a hundred times the largest context there is
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the JSON decoder raises: at JSON other than is wanted, or none, at bytes that are no text, at too deep nesting."""
+"""What the JSON decoder raises: not the JSON that is wanted, or none; bytes that are no text; nesting too deep."""
 
 
 def from_status(
