@@ -1,11 +1,12 @@
 """Makes an instance of a JSON Schema: what the simulated model answers if one is wanted, and a tool's arguments.
 
-Bounded whatever the schema says, since it is the client's. A `pattern` cannot be met in general: an identifier that
-the question names is tried. Source: https://json-schema.org/draft/2020-12.
+Bounded whatever the schema says, since it is the client's: every value is paid for out of one budget. A `pattern`
+cannot be met in general: an identifier that the question names is tried. Source: https://json-schema.org/draft/2020-12.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,8 @@ from itertools import count, cycle
 from typing import Any
 
 _IDENTIFIER = re.compile(r"\b[A-Z]{1,8}-\d{1,12}\b")
-_MAX_NODES, _MAX_DEPTH, _MAX_ITEMS, _MAX_CHARACTERS = 2_000, 24, 100, 32_000
+_MAX_DEPTH, _MAX_ITEMS, _MAX_CHARACTERS = 24, 100, 32_000
+_BUDGET, _PER_VALUE = 64_000, 16  # characters of the whole, and what any value costs beside its name and text
 _GAP = 0.001  # from a limit that is not allowed itself
 _OPTIONAL_DEPTH = 4  # deeper than that only what is required: a schema may refer to itself
 _FORMATS = {
@@ -33,7 +35,7 @@ Schema = Mapping[str, Any]
 
 
 def instance(schema: Any, question: str, texts: list[str], *, optional: bool = True) -> Any:
-    """Return a JSON value that `schema` accepts.
+    """Return a JSON value that `schema` accepts; None where none can be made of it.
 
     Args:
         schema: A JSON Schema, without remote references.
@@ -41,7 +43,10 @@ def instance(schema: Any, question: str, texts: list[str], *, optional: bool = T
         texts: What strings are made of, in turn; at least one.
         optional: Whether properties that are not required are given too.
     """
-    return _Maker(schema, question, texts, optional=optional).make(schema, "", 0)
+    try:
+        return _Maker(schema, question, texts, optional=optional).make(schema, "", 0)
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
+        return None  # a reference leads to what is no schema, or a limit is beyond all numbers
 
 
 class _Maker:
@@ -50,7 +55,7 @@ class _Maker:
         self._identifiers: list[str] = _IDENTIFIER.findall(question)
         self._texts: Iterator[str] = cycle(texts)
         self._numbers = count(1)
-        self._left = _MAX_NODES
+        self._left = _BUDGET
         self._makers: Mapping[str, Callable[[Schema, str, int], Any]] = {
             "object": self._object,
             "array": self._array,
@@ -61,15 +66,20 @@ class _Maker:
         }
 
     def make(self, schema: Any, name: str, depth: int) -> Any:
-        self._left -= 1
+        self._left -= _PER_VALUE + len(name)
         if self._left < 0 or depth > _MAX_DEPTH or schema is False:
             return None
         schema = self._whole(schema if isinstance(schema, Mapping) else {})
         if "const" in schema:
-            return schema["const"]
+            return self._given(schema["const"])
         if schema.get("enum"):
-            return schema["enum"][0]
+            return self._given(schema["enum"][0])
         return self._makers.get(_type(schema), self._string)(schema, name, depth)
+
+    def _given(self, value: Any) -> Any:
+        """Return a value of the schema's own, as long as there is room: it may stand in thousands of places."""
+        self._left -= len(json.dumps(value))
+        return value if self._left >= 0 else None
 
     def _whole(self, schema: Schema) -> Schema:
         """Return the schema with its reference, its `allOf` and its first alternative merged in."""
@@ -105,7 +115,7 @@ class _Maker:
     def _array(self, schema: Schema, name: str, depth: int) -> list[Any]:
         first = [self.make(item, name, depth + 1) for item in schema.get("prefixItems", ())[:_MAX_ITEMS]]
         wanted = min(max(schema.get("minItems", 1), len(first)), schema.get("maxItems", _MAX_ITEMS), _MAX_ITEMS)
-        rest = [self.make(schema.get("items", {}), name, depth + 1) for _ in range(wanted - len(first))]
+        rest = [self.make(schema.get("items", {}), name, depth + 1) for _ in range(int(wanted) - len(first))]
         return first + rest
 
     def _number(self, schema: Schema, name: str, depth: int) -> int | float:
@@ -128,8 +138,11 @@ class _Maker:
         if self._identifiers and ("pattern" in schema or name.lower().endswith("id")):
             initial = name[:1].upper()
             return next((one for one in self._identifiers if one.startswith(initial)), self._identifiers[0])
-        text: str = next(self._texts)[: min(schema.get("maxLength", _MAX_CHARACTERS), _MAX_CHARACTERS)]
-        return text.ljust(min(schema.get("minLength", 0), _MAX_CHARACTERS), ".")
+        room = min(_MAX_CHARACTERS, self._left)
+        text: str = next(self._texts)[: int(min(schema.get("maxLength", room), room))]
+        text = text.ljust(int(min(schema.get("minLength", 0), room)), ".")
+        self._left -= len(text)
+        return text
 
 
 def _type(schema: Schema) -> str:

@@ -18,9 +18,9 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, best_match
 from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 LONGEST_PROBLEM = 400  # characters: the model reads it
+UNFOLLOWED = "cannot be followed"
 _NOTHING: Registry[Any] = Registry()  # retrieves no schema from anywhere
 
 
@@ -35,8 +35,8 @@ def problem_of(schema: Mapping[str, Any], text: str) -> str | None:
         return "it is not JSON"
     try:
         error = best_match(Draft202012Validator(schema, registry=_NOTHING).iter_errors(value))
-    except (Unresolvable, RecursionError):
-        return "its schema cannot be followed"
+    except Exception:  # noqa: BLE001 -- a reference to nowhere, or to what is no schema, a limit beyond all numbers, …
+        return f"its schema {UNFOLLOWED}"
     if error is None:
         return None
     return f"at {error.json_path}: {error.message}"[:LONGEST_PROBLEM]
@@ -52,8 +52,8 @@ def problem_of_schema(schema: Mapping[str, Any]) -> str | None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         return f"at {error.json_path}: not valid ({error.validator})"[:LONGEST_PROBLEM]
-    except RecursionError:
-        return "too deep"
+    except Exception:  # noqa: BLE001 -- too deep, a pattern that nothing compiles, …
+        return UNFOLLOWED
     return None
 
 

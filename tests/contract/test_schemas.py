@@ -60,6 +60,26 @@ def test_a_schema_that_refers_to_itself_without_end_is_no_trap(check):
     assert "cannot be followed" in check("problem", {"$ref": "#"}, "{}")
 
 
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"$ref": "#/title", "title": "no schema"}, "{}"),
+        ({"$ref": "#/prefixItems/first", "prefixItems": [{}]}, "{}"),
+        ({"$ref": "#/more", "more": {"multipleOf": 0}}, "1"),
+        ({"$ref": "#/more", "more": {"pattern": "["}}, '"a"'),
+        ({"multipleOf": 1e-310}, "1e400"),
+    ],
+    ids=["no schema", "nowhere", "by nothing", "no pattern", "no number"],
+)
+def test_a_schema_that_its_checker_stumbles_over_cannot_be_followed(check, schema, text):
+    assert check("problem_of_schema", schema) is None
+    assert "cannot be followed" in check("problem", schema, text)
+
+
+def test_a_pattern_that_nothing_compiles_makes_no_schema(check):
+    assert check("problem_of_schema", {"pattern": "a{99999999999}"}) == "cannot be followed"
+
+
 def test_a_problem_is_cut(check):
     assert len(check("problem", {"enum": []}, '"' + "x" * 10_000 + '"')) <= 400
 

@@ -313,6 +313,20 @@ def test_a_turn_that_was_completed_when_its_worker_died_is_told_to_the_next_one(
     in_house(scenario)
 
 
+@pytest.mark.parametrize("number", ["1e400", "NaN"])
+def test_a_number_that_is_none_is_no_surprise_in_the_background(number):
+    async def scenario(house):
+        schema = f'{{"minimum": {number}}}'
+        body = f'{{"session_id": "s1", "message": "Hi", "background": true, "response_schema": {schema}}}'
+        client = house.client(body=body.encode())
+        await house.connect(client)
+        house.work()
+        job, _ = await ended(house, job_id_of(client))
+        assert (job.status, job.error_code) == ("failed", "invalid_request")
+
+    in_house(scenario)
+
+
 def test_a_turn_in_the_background_obeys_its_key():
     async def scenario(house):
         first, again = [await in_background(house, headers=KEY) for _ in range(2)]

@@ -1,5 +1,7 @@
 """Instances of JSON Schemas."""
 
+import math
+
 import jsonschema_rs
 import pytest
 
@@ -27,6 +29,8 @@ TREE = {"type": "object", "properties": {"v": {"type": "integer"}, "sub": {"$ref
         {"type": "null"},
         {"type": "array", "items": {"type": "integer"}, "minItems": 3, "uniqueItems": True},
         {"type": "array", "maxItems": 0},
+        {"type": "array", "items": {"type": "null"}, "minItems": 2.0, "maxItems": 3.0},
+        {"type": "string", "minLength": 30.0, "maxLength": 31.0},
         {"type": "array", "prefixItems": [{"type": "string"}, {"type": "boolean"}], "minItems": 2},
         {"type": "object", "required": ["a"], "additionalProperties": {"type": "string"}},
         {"properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False},
@@ -52,6 +56,11 @@ def test_only_what_is_required_is_made_where_no_more_is_wanted():
     assert instance(schema, QUESTION, ["x"], optional=False) == {"b": True}
 
 
+def lists_of(schema):
+    """A schema of so many of these that they would fill the memory."""
+    return {"type": "array", "minItems": 100, "items": {"type": "array", "minItems": 100, "items": schema}}
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -60,8 +69,40 @@ def test_only_what_is_required_is_made_where_no_more_is_wanted():
         {"type": "object", "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}, "required": ["a", "b"]},
         {"type": "array", "items": {"type": "array", "items": {"type": "array", "minItems": 1e9}, "minItems": 1e9}},
         {"type": "string", "minLength": 10**9},
+        lists_of({"type": "string", "minLength": 30_000}),
+        lists_of({"const": "x" * 8_000}),
+        lists_of({"enum": ["x" * 8_000]}),
+        lists_of({"required": ["x" * 8_000]}),
     ],
-    ids=["itself", "itself in allOf", "two of itself", "arrays of arrays", "long"],
+    ids=[
+        "itself",
+        "itself in allOf",
+        "two of itself",
+        "arrays of arrays",
+        "long",
+        "texts",
+        "values",
+        "choices",
+        "names",
+    ],
 )
 def test_a_schema_without_an_end_is_given_up(schema):
     assert len(repr(instance(schema, QUESTION, ["x"]))) < 100_000
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/more", "more": {"properties": 5}},
+        {"$ref": "#/more", "more": {"allOf": 5}},
+        {"$ref": "#/more", "more": {"format": [1]}},
+        {"$ref": "#/more", "more": {"type": "array", "minItems": "9"}},
+        {"$ref": "#/more", "more": {"required": [[1]]}},
+        {"type": "integer", "minimum": 10**400},
+        {"type": "number", "exclusiveMinimum": 10**400},
+        {"type": "integer", "minimum": math.inf},
+        {"type": "number", "multipleOf": 1e-310, "minimum": 1},
+    ],
+)
+def test_a_schema_that_cannot_be_followed_has_no_instance(schema):
+    assert instance(schema, QUESTION, ["x"]) is None
