@@ -124,7 +124,7 @@ class Service:
         )
         parts = self._parts = self._build_parts(
             observer, store, retriever, reranker, models, limits, keys, toolbox, jobs,
-            await self._open_suggestions(observer),
+            await self._open_schemas(workers=2), await self._open_suggestions(observer),
         )  # fmt: skip
         places = (*limits.gates.values(), jobs.gate, *(one.gate for one in toolbox.equipped.values()))
         upkeep = Upkeep(parts, store, places, BEAT_EVERY)
@@ -143,15 +143,19 @@ class Service:
         return build_api(parts, store, jobs.desk, jobs.followers, telemetry, readiness, self._options, trusts=trusts)
 
     async def _open_toolbox(self, store: StateStore, observer: Observer) -> Toolbox:
-        schemas = ProcessSchemas()
-        await schemas.warm()
-        self._closing.push_async_callback(schemas.close)
+        schemas = await self._open_schemas(workers=1)
         servers = self._servers = ToolServers(self._tool_servers, self._world, observer)
         tools = {**await asyncio.to_thread(tools_of, store), **servers.tools}
         toolbox = toolbox_of(tools, self._settings, store, schemas, observer)
         servers.start(toolbox)
         self._closing.push_async_callback(servers.stop)
         return toolbox
+
+    async def _open_schemas(self, workers: int) -> ProcessSchemas:
+        schemas = ProcessSchemas(workers=workers)
+        self._closing.push_async_callback(schemas.close)
+        await schemas.warm()
+        return schemas
 
     async def _open_suggestions(self, observer: Observer) -> SuggestionService | None:
         if self._suggestions is None:
@@ -245,6 +249,7 @@ class Service:
         keys: Keys,
         toolbox: Toolbox,
         jobs: Workforce,
+        schemas: ProcessSchemas,
         suggestions: SuggestionService | None,
     ) -> Parts:
         settings = self._settings
@@ -271,6 +276,7 @@ class Service:
             instance_id=self._world.new_id("instance"),
             assemble=request_for,
             toolbox=toolbox,
+            schemas=schemas,
             checks=(unfounded_claim,),
             admit=self._admittance.admit,
             admit_job=self._admittance.admit_job,

@@ -10,6 +10,7 @@ from service.chat.live import Live
 from service.providers.rows import Price
 
 if TYPE_CHECKING:
+    from service.calls import Schemas
     from service.chat.toolbox import Toolbox
     from service.chat.turn import Ask, Budgets, Turn
     from service.ports import (
@@ -148,6 +149,7 @@ class Parts:
     instance_id: str
     assemble: Assemble
     toolbox: Toolbox
+    schemas: Schemas  # checks what clients want answers to be; the tools have their own: no client may hold them up
     # refuses at once: draining, rate, quota, full queue, deadline; returns who answers, which may be a cheaper one
     admit: Callable[[Turn, Chosen], Awaitable[Chosen]]
     admit_job: Callable[[Turn], Awaitable[None]]  # the same for what is only to be queued: draining, rate, quota

@@ -49,7 +49,7 @@ async def respond(
         if own:
             request = replace(request, tools=() if is_last else tools)
         with phase(turn, MODEL_STREAM, budget=left) as step:
-            reply = await generate_valid(turn, step, chosen, request, who.tenant, use.toolbox.schemas, last=is_last)
+            reply = await generate_valid(turn, step, chosen, request, who.tenant, use.schemas, last=is_last)
         left = step.unspent
         if is_last or not reply.tool_calls or reply.finish_reason in ("length", "content_filter"):
             break

@@ -57,7 +57,7 @@ class Toolbox:
 
     Attributes:
         calls: the state database.
-        schemas: checks arguments.
+        schemas: checks arguments, and nothing that a client has made.
         equipped: the tools, by name.
         barred: tools that cannot be called, being on no allow-list or not described (yet) by their server: name → its
             label in metrics.

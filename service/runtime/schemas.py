@@ -26,7 +26,7 @@ def _child() -> Child:
 class ProcessSchemas:
     """Checks in `workers` processes: as many at once, the next one waits for its turn."""
 
-    def __init__(self, *, workers: int = 2, limit: float = LIMIT) -> None:
+    def __init__(self, *, workers: int, limit: float = LIMIT) -> None:
         self._limit = limit
         self._processes = Lending(_child, size=workers, name="schemas", refusal=InvalidAnswer)
 

@@ -115,6 +115,7 @@ class House:
         self.store = Slowly(StateStore(self.driver, self.world, self.observer))
         self.tools = tools_of(self.store) | {tool.spec.name: tool for tool in tools}
         self.toolbox = toolbox_of(self.tools, settings or Settings(), self.store, InlineSchemas(), self.observer)
+        self.schemas = Slowly(InlineSchemas())
         self.policy = Slowly(CedarPolicy(tools=facts_of(self.tools.values())))
         self.retriever = Slowly(InlineRetriever())
         self.reranker = Slowly(InlineReranker())
@@ -159,6 +160,7 @@ class House:
             instance_id="i1",
             assemble=request_for,
             toolbox=self.toolbox,
+            schemas=self.schemas,
             checks=(unfounded_claim,),
             admit=self.admittance.admit,
             admit_job=self.admittance.admit_job,

@@ -5,6 +5,7 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
+from service.errors import InvalidAnswer
 from telemetry import catalogue as rows
 from tests.flow.house import ROUTE, in_house
 from tests.flow.tools import Asks, call
@@ -186,3 +187,14 @@ def test_a_schema_that_is_none_or_too_much_is_refused_before_the_stream(schema, 
 def test_a_schema_within_the_limits_is_taken(schema):
     client, _ = asked(schema=schema)
     assert client.status == 200
+
+
+def test_schemas_of_clients_that_keep_their_checkers_busy_are_nothing_to_the_calls_of_tools():
+    async def scenario(house):
+        house.schemas.becomes(error=InvalidAnswer())
+        refused = await house.chat(ask={"response_schema": SCHEMA})
+        assert refused.problem["detail"] == "response_schema: cannot be checked"
+        client = await house.chat("What of case C-1042?", model="sim:tool=case_lookup,ttft_ms=1,interval_ms=1")
+        assert client.event("tool_call_completed")["status"] == "completed"
+
+    in_house(scenario)
