@@ -149,10 +149,8 @@ def find(tenant: str, job_id: str) -> Operation[StoredJob | None]:
 def page(tenant: str, before: int | None, limit: int, kind: str | None) -> Operation[tuple[StoredJob, ...]]:
     """Return jobs of `tenant`, the newest first, those before `before` alone, and those of `kind` alone."""
     first = 2**62 if before is None else before
-    if kind is None:
-        rows = yield _PAGE.format(""), (tenant, first, limit)
-    else:
-        rows = yield _PAGE.format(" AND kind = ?"), (tenant, first, kind, limit)
+    wanted = () if kind is None else (kind,)
+    rows = yield _PAGE.format(" AND kind = ?" * len(wanted)), (tenant, first, *wanted, limit)
     return tuple(StoredJob(*row) for row in rows)
 
 
