@@ -75,7 +75,7 @@ def _checks(settings: Settings, environ: Environ) -> Iterator[tuple[str, Check]]
     if settings.limits.backend == "redis":
         yield "Redis", partial(afar.redis, settings, environ)
     if settings.jobs.engine == "temporal":
-        yield "Temporal", partial(afar.reach, f"tcp://{settings.jobs.temporal_address}", "look at temporal_address")
+        yield "Temporal", partial(afar.temporal, settings.jobs)
     for server in settings.mcp:
         yield f"MCP server {server.name}", partial(afar.mcp, server)
 

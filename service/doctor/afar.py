@@ -6,6 +6,7 @@ What the other side says is never shown, only its status; of an address host and
 from __future__ import annotations
 
 import asyncio
+import importlib
 import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -16,11 +17,14 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.doctor.here import Environ, Fault
+from service.jobs.temporal.engine import CLIENT
+from service.jobs.temporal.target import Target, Unusable
 from service.providers.anthropic import VERSION
 from service.settings import read_secret
 
 if TYPE_CHECKING:
     from service.settings import Settings
+    from service.settings_groups import JobSettings
     from service.settings_rows import McpSettings, ProviderSettings
 
 REFUSED_KEY = (401, 403)
@@ -71,6 +75,19 @@ async def redis(settings: Settings, environ: Environ) -> str:
     except (RedisError, OSError, ValueError) as error:
         raise Fault(f"does not answer ({type(error).__name__})", "look whether it runs, and at redis_url_env") from None
     return "answers"
+
+
+async def temporal(given: JobSettings) -> str:
+    """Reach the namespace, and look whether jobs can be found in it."""
+    target = Target(given.temporal_address, given.temporal_namespace)
+    client = await asyncio.to_thread(importlib.import_module, CLIENT)
+    try:
+        lacking = await client.examine(target)
+    except Unusable as failure:
+        todo = "look at temporal_address and temporal_namespace, and whether it runs"
+        raise Fault(f"{target.address}: {failure}", todo) from None
+    later = f"; {', '.join(lacking)} will be made at the first start" if lacking else ""
+    return f"{target.address}, namespace {target.namespace}{later}"
 
 
 async def mcp(server: McpSettings) -> str:

@@ -29,7 +29,7 @@ from tests.support import proof_count
 JOBS = proof_count(50, 500)
 WORKERS = 3
 KILL_AFTER = (0.2, 2.0)  # seconds of work
-SERVER_TOO = 25  # at every 25th kill, Temporal's server is killed too, and started again
+SERVER_TOO = 5  # at every 5th kill, Temporal's server is killed too, and started again
 ENOUGH = 120 + JOBS * 1.5  # seconds for all of it, on a busy machine
 ENDED = ("completed", "failed", "cancelled")
 LAST = ("job_completed", "job_failed", "job_cancelled")

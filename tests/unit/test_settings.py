@@ -133,6 +133,8 @@ def test_every_error_is_told_with_its_own_line_or_variable(refused):
         ("[tools.x]\ntimeout_ms = 26000\n", "forebay.toml:2: tools.x.timeout_ms: 26000 is more than budgets.total_ms"),
         ('[limits]\nbackend = "redis"\n', "forebay.toml:1: limits.redis_url_env: backend = .redis. needs"),
         ('[jobs]\nengine = "temporal"\n', "forebay.toml:1: jobs.temporal_address: engine = .temporal. needs"),
+        ('[jobs]\ntemporal_address = "temporal"\n', "forebay.toml:2: jobs.temporal_address: "),
+        ('[jobs]\ntemporal_address = "http://temporal:7233"\n', "forebay.toml:2: jobs.temporal_address: "),
         ("[evaluation]\nsample_ratio = 1.5\n", "forebay.toml:2: evaluation.sample_ratio: .* less than or equal to 1"),
         ("[evaluation]\nsample_ratio = -0.1\n", "forebay.toml:2: evaluation.sample_ratio: .* than or equal to 0"),
         ("[evaluation]\nsample_ratio = nan\n", "forebay.toml:2: evaluation.sample_ratio: "),

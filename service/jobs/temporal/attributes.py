@@ -12,10 +12,20 @@ from service.jobs.temporal.target import Unusable
 from service.jobs.temporal.workflow import KIND, STATUS, TENANT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from temporalio.client import Client
 
 WANTED = {key.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD for key in (KIND, TENANT, STATUS)}
 COMMAND = "temporal operator search-attribute create " + " ".join(f"--name {one} --type Keyword" for one in WANTED)
+
+
+async def missing(client: Client) -> Mapping[str, IndexedValueType.ValueType]:
+    """Return those that the namespace does not have, with their types; raise RPCError."""
+    there = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    return {name: kind for name, kind in WANTED.items() if name not in there.custom_attributes}
 
 
 async def register(client: Client) -> None:
@@ -25,14 +35,11 @@ async def register(client: Client) -> None:
         RPCError: it does not answer.
         Unusable: it lets us add none; the text says what an operator has to run.
     """
-    service = client.operator_service
-    there = await service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
-    missing = {name: kind for name, kind in WANTED.items() if name not in there.custom_attributes}
-    if not missing:
+    if not (wanted := await missing(client)):
         return
-    request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
+    request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=wanted)
     try:
-        await service.add_search_attributes(request)
+        await client.operator_service.add_search_attributes(request)
     except RPCError as error:
         if error.status is not RPCStatusCode.ALREADY_EXISTS:  # somebody else was at it too
             raise Unusable(f"search attributes are missing and may not be made by us: {COMMAND}") from None

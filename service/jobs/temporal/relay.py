@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 LEAST, BATCH = 8, 50  # jobs of one kind with Temporal that nobody works on yet, in any case; of one look
 AGAIN = 15.0  # seconds until a job that nobody has taken is handed over once more
+PART = "relay"  # of what an outage is known by
 LONGEST_KEY = 64  # bytes of a fairness key
 TIMEOUT = timedelta(seconds=5)  # for one call, and for one task of a workflow: who took it may have gone
 SILENCE = 5.0  # seconds after which Temporal is asked whether it is there
@@ -64,11 +65,11 @@ class Relay:
                 await self._look()
                 await self._listen()
             except RPCError as error:
-                self._outage.begin(self, error)
+                self._outage.begin(PART, error)
             except ForebayError:
                 pass  # told where it happened; the next round tries again
             else:
-                self._outage.end(self)
+                self._outage.end(PART)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._crew.pulse.poll):
                     await self._nudged.wait()

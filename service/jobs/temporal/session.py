@@ -6,7 +6,7 @@ This and what it imports are the only modules that load Temporal's client.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 from temporalio.worker import FixedSizeSlotSupplier, PollerBehaviorSimpleMaximum, Worker, WorkerTuner
 
-from service.jobs.temporal.attributes import register
+from service.jobs.temporal.attributes import missing, register
 from service.jobs.temporal.hands import BEAT, Hands, Slots
 from service.jobs.temporal.relay import TIMEOUT, Relay
 from service.jobs.temporal.target import Target, Unusable
@@ -25,6 +25,8 @@ from service.jobs.temporal.tracing import Tracing
 from service.jobs.temporal.workflow import QUEUE, JobWorkflow, queue_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
     from service.jobs.crew import Crew
     from service.runtime.outage import Outage
 
@@ -37,22 +39,36 @@ BUILD = f"forebay-{version('forebay')}"
 
 async def connect(target: Target, crew: Crew, outage: Outage) -> Session:
     """Return a session that does not run yet; raise Unusable."""
+    async with _explained(target):
+        client = await _client(target, Tracing(crew.observer))
+        await register(client)
+    return Session(client, crew, outage)
+
+
+async def examine(target: Target) -> Sequence[str]:
+    """Return the search attributes that the namespace lacks; raise Unusable. For `forebay doctor`."""
+    async with _explained(target):
+        return tuple(await missing(await _client(target)))
+
+
+async def _client(target: Target, *interceptors: Tracing) -> Client:
+    return await Client.connect(
+        target.address, namespace=target.namespace, interceptors=interceptors, runtime=_runtime()
+    )
+
+
+@asynccontextmanager
+async def _explained(target: Target) -> AsyncIterator[None]:
+    """Bound the calls within, and say in words of ours why one of them failed."""
     try:
         async with asyncio.timeout(CONNECT):
-            client = await Client.connect(
-                target.address,
-                namespace=target.namespace,
-                interceptors=[Tracing(crew.observer)],
-                runtime=_runtime(),
-            )
-            await register(client)
+            yield
     except TimeoutError:
-        raise Unusable("no answer") from None
+        raise Unusable("it does not answer") from None
     except RPCError as error:
         raise Unusable(f"{error.status.name.lower()}, for the namespace {target.namespace}") from None
     except RuntimeError:  # whatever else the client has to say
         raise Unusable("it cannot be reached") from None
-    return Session(client, crew, outage)
 
 
 class Session:
