@@ -14,9 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from ipaddress import ip_address
 from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -24,6 +22,7 @@ import msgspec
 from service.errors import ProviderFailure
 from service.providers.failures import UNREADABLE, from_status, malformed, retry_after, safe
 from service.providers.sse import SseDecoder
+from service.runtime.proxies import proxy_for
 
 Headers = Callable[[], Mapping[str, str]]
 
@@ -132,7 +131,7 @@ class Upstream:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEPT_SECONDS),
             timeout=aiohttp.ClientTimeout(total=_BACKSTOP_SECONDS, sock_connect=_CONNECT_SECONDS),
-            trust_env=not _is_loopback(base_url),  # a proxy is never asked for this machine itself
+            proxy=proxy_for(base_url),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[_tracing()],
         )
@@ -216,11 +215,3 @@ def _code(body: bytes) -> object:
     except UNREADABLE:
         return None
     return error.code or error.type
-
-
-def _is_loopback(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -17,6 +17,7 @@ import msgspec
 
 from service.errors import RetrievalFailed
 from service.ports import Document, Scope
+from service.runtime.proxies import proxy_for
 from telemetry.catalogue import Attr
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _MOST_BYTES = 64 << 10
 _CLOSE_SECONDS = 2.0
 
 # On the way there, and of the decoder: one that nests too deep for it is no answer either.
-_FAILURES = (TimeoutError, OSError, aiohttp.ClientError, msgspec.MsgspecError, UnicodeError, RecursionError)
+_FAILURES = (TimeoutError, OSError, aiohttp.ClientError, msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class _Suggestion(msgspec.Struct):
@@ -63,7 +64,7 @@ class SuggestionService:
 
     async def open(self) -> None:
         """Make the pool of connections; none is opened yet."""
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy_for(self._url))
 
     async def close(self) -> None:
         """Close every connection."""

@@ -92,3 +92,8 @@ def test_a_service_that_is_away_is_a_failed_retrieval(server):
         url = gone.url
     with pytest.raises(RetrievalFailed):
         ask(url)
+
+
+def test_an_address_that_nobody_can_be_asked_at_is_a_failed_retrieval(server):
+    with pytest.raises(RetrievalFailed):
+        ask(server.url.replace("://", "://somebody:else@"))  # a name and a password beside our key
