@@ -28,6 +28,8 @@ CAPS = {
     # Below WARNING these tell of every request they make, some of them with headers and bodies.
     **dict.fromkeys(("urllib3", "requests", "httpx", "httpcore", "aiohttp", "openai", "anthropic"), logging.WARNING),
     **dict.fromkeys(("opentelemetry", "asyncio", "alembic"), logging.WARNING),
+    # It tells of each attribute that it cuts: a long path, which anybody may ask for, would be two lines.
+    "opentelemetry.attributes": logging.ERROR,
     # A collector that is down would fill the log with a line a second: `telemetry_unreachable` says it once.
     "opentelemetry.exporter": logging.CRITICAL,
     "opentelemetry.sdk._shared_internal": logging.CRITICAL,

@@ -86,6 +86,15 @@ def test_a_line_knows_its_span(opened):
     assert ours["span_id"] == theirs["span_id"] == span.span_id
 
 
+def test_an_attribute_that_is_cut_is_no_line_since_every_stranger_may_ask_for_a_long_path(opened):
+    written = opened()
+    tracing = open_tracing(None, sample_ratio=1, resource={}, on_dropped=print, on_reached=print)
+    observer = Observer(tracing.provider, Instruments(EXAMPLE_LABELS), written.logger)
+    with observer.span("GET", attributes={"url.path": "/" + "x" * 5_000}) as span:
+        span.set("url.full", "x" * 5_000)
+    assert written.lines() == []
+
+
 def test_debug_lines_of_http_clients_and_sdks_are_left_out(opened):
     written = opened()
     for name in ("httpx", "urllib3.connectionpool", "opentelemetry.sdk", "openai"):
