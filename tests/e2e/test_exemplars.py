@@ -42,9 +42,7 @@ def test_the_trace_of_a_slow_request_is_found_behind_the_bar_that_it_raised(serv
     slow = ask(service, ttft_ms=round(SLOW * 1e3), tokens=2, interval_ms=1)
     query = "forebay_time_to_first_token_seconds_bucket"
     until(lambda: slow in traces(prometheus, query, above=SLOW), PATIENCE, lambda: prometheus.exemplars(query))
-    others = traces(prometheus, query) - {slow}
-    assert others, "the bars of fast requests have traces of their own"
-    assert others <= fast
+    assert traces(prometheus, query) & fast, "the bars of fast requests have traces of their own"
 
 
 def test_a_phase_s_histogram_leads_to_the_same_trace(service, prometheus):
