@@ -121,6 +121,15 @@ class HardenedProtocol(HttpToolsProtocol):
             if not cycle.more_body:  # it was whole, and will not be started
                 self._on_cut(cycle.scope["method"], cycle.scope["path"], self._cut_by)
         super().connection_lost(exc)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of the requests, whose scopes lead back here: nothing is left for the garbage collector.
+
+        It came for 3,000 closed connections at once, and held up every stream for 150 ms (measured).
+        """
+        self.scope = self.cycle = None  # type: ignore[assignment]  # as uvicorn begins
+        self.pipeline.clear()
 
     def abort(self) -> None:
         """Free the socket now, unsent data included: a plain close waits for a reader that may never read."""

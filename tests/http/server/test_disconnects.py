@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import socket
 import sys
+import weakref
 
 import pytest
 
@@ -76,6 +78,25 @@ def test_one_that_leaves_before_its_headers_are_in_or_after_its_answer_is_not(se
             server.noted("echo")
     eventually(lambda: server.connections() == 0)
     assert server.app.notes.empty()
+
+
+@pytest.mark.parametrize("sent", [b"", ECHO, WAIT, WAIT + ECHO, HALF_ECHO], ids=lambda sent: sent.decode()[:30])
+def test_a_closed_connection_is_freed_without_the_garbage_collector(server, sent):
+    connections = server.server.server_state.connections
+    gc.disable()
+    try:
+        with server.connect(sent) as client:
+            eventually(lambda: server.connections() == 1)
+            if sent is ECHO:
+                answer(client)
+            elif sent.startswith(WAIT):
+                server.noted("waiting")
+            (connection,) = server.in_loop(lambda: [weakref.ref(one) for one in connections])
+        eventually(lambda: connection() is None)
+    finally:
+        gc.enable()
+        while not server.app.notes.empty():
+            server.app.notes.get()
 
 
 def test_a_pipelined_request_is_answered_after_the_first(server):
