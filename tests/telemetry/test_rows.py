@@ -44,6 +44,8 @@ ELSEWHERE = {
     "LOG_CHEAPER_ROUTE": "flow/test_cost_routing.py",
     "LOG_LABEL_REFUSED": "telemetry/test_setup.py",
     "LOG_RECOVERED": "contract/test_leases.py",
+    "LOG_TEMPORAL": "contract/test_job_temporal.py",
+    "job.dispatch": "contract/test_job_temporal.py",
     "DEPENDENCY_GONE": "contract/test_leases.py",
     "TELEMETRY_LOG_LINES_DROPPED_TOTAL": "telemetry/test_setup.py",
     "EXCEPTION_TYPE": "telemetry/test_tracing.py",
