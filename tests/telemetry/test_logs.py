@@ -220,6 +220,29 @@ def test_a_reader_that_stands_still_costs_lines_and_no_time(opened, monkeypatch)
     assert [line["number"] for line in written.lines()] == list(range(101))
 
 
+def test_lines_that_are_written_while_the_log_closes_are_all_there_and_in_order(opened):
+    written = opened()
+    for number in range(500):
+        written.logger.log(LOG_REQUEST, {"number": number})
+        logging.getLogger("uvicorn.error").info("%d", number)
+    lines = written.lines()
+    assert [line["number"] for line in lines if "number" in line] == list(range(500))
+    assert [line["event"] for line in lines[1::2]] == [str(number) for number in range(500)]
+
+
+def test_a_line_reaches_the_stream_while_the_service_runs(opened):
+    class Told(io.StringIO):
+        def flush(self):
+            flushed.set()
+
+    flushed = threading.Event()
+    written = opened(stream=Told())
+    for _ in range(3):  # the thread wakes for each of them
+        written.logger.log(LOG_REQUEST, {"number": 0})
+        assert flushed.wait(30)
+        flushed.clear()
+
+
 def test_closing_gives_the_loggers_back(opened):
     before = logging.getLogger().handlers[:], logging.getLogger("httpx").level
     written = opened()
