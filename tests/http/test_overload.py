@@ -13,7 +13,7 @@ from tests.process import KEY, Service
 def test_every_turn_of_an_overload_is_answered_and_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(overload, "SECONDS", 4.0)
     monkeypatch.setattr(overload, "SETTLING", 0.0)
-    monkeypatch.setattr(overload, "REQUEST", overload.REQUEST.replace(overload.KEY.encode(), KEY.encode()))
+    monkeypatch.setattr(overload, "HEAD", overload.HEAD.replace(overload.KEY, KEY))
     with Service(tmp_path, overload.CONFIG) as service:
         before = resident(service)
         seen = asyncio.run(overload.crowd(address(service)[1], rate=10 * overload.ROOM, seed=1))
