@@ -157,7 +157,7 @@ async def _beating(ticket: Ticket, held: Held) -> AsyncIterator[None]:
     """Tell Temporal that the work has begun, and every second that it goes on and how far it is."""
 
     async def beat() -> None:
-        with suppress(RPCError):  # it only shows there
+        with suppress(RPCError, TimeoutError):  # it only shows there: the work and its heartbeats go on without
             handle = activity.client().get_workflow_handle(ticket.job_id)
             async with asyncio.timeout(SIGNAL):
                 await handle.signal(BEGUN)
