@@ -122,7 +122,7 @@ def build_api(
     app.state.openai_retrieval = options.openai_retrieval
     app.state.page_settings = pages.PageSettings(options.version, options.docs, options.trace_url)
     for router in (*ROUTERS, *_pages(options)):
-        app.include_router(router)
+        app.router.routes.extend(router.routes)  # `include_router` would look at every router twice for each request
     answer_errors(app, endpoints())
     _put_on_edges(app, parts, options)
     instrument(app, parts.observer, trusts=trusts)

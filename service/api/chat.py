@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from service.api.http_door import SSE_HEADERS, HttpDoor
 from service.api.job_shapes import ACCEPTED, JOB, accepted
 from service.api.openapi import refusals, streams, takes
-from service.api.turn_response import TurnResponse
+from service.api.turn_response import TurnResponse, TurnRoute
 from service.chat.body import ChatBody
 from service.chat.events import EVENTS, KEEP_ALIVE, JobAccepted, encode_all
 from service.chat.steps.input_validation import parse
@@ -58,7 +58,7 @@ class SseDoor(HttpDoor):
         await self._wire.write(body, last=True)
 
 
-router = APIRouter()
+router = APIRouter(route_class=TurnRoute)
 
 
 @router.post(

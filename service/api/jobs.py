@@ -16,7 +16,7 @@ from service.api.chat import SseDoor
 from service.api.job_events import JobEvents, follow
 from service.api.job_shapes import ACCEPTED, JOB, shown
 from service.api.openapi import refusals, takes
-from service.api.turn_response import TurnResponse
+from service.api.turn_response import TurnResponse, TurnRoute
 from service.chat.submission import JobBody, submit
 from service.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from service.work import ENDED, EventType
@@ -50,7 +50,7 @@ class JobDoor(SseDoor):
     longest_body = None  # documents
 
 
-router = APIRouter(prefix=ROUTE)
+router = APIRouter(prefix=ROUTE, route_class=TurnRoute)
 
 
 @router.post(

@@ -15,7 +15,7 @@ from service.api.openai_answers import OK, Chunks, Whole
 from service.api.openai_shapes import MALFORMED, CompletionBody
 from service.api.openapi import refusals, takes
 from service.api.problem import retry_after
-from service.api.turn_response import TurnResponse
+from service.api.turn_response import TurnResponse, TurnRoute
 from service.chat.body import SESSION_ID
 from service.chat.events import KEEP_ALIVE, Error
 from service.chat.steps.input_validation import parse
@@ -117,7 +117,7 @@ def _question(messages: Sequence[ChatMessage]) -> str:
     return said.content[:LONGEST_QUESTION].replace("\x00", "")
 
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=TurnRoute)
 
 
 @router.post(

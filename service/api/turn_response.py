@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastapi import Request
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from service.api.wire import Wire
@@ -36,3 +38,15 @@ class TurnResponse(Response):
         use = self._parts
         door = self._door(Wire(scope, receive, send, max_body=use.habits.max_body))
         await conduct(new_turn(use, door, use.observer.current()), use, door, do=self._do)
+
+
+class TurnRoute(APIRoute):
+    """A route; if its response is a TurnResponse, its endpoint is given the request and nothing else is resolved."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request."""
+        if self.response_class is not TurnResponse or scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        response: TurnResponse = await self.endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)

@@ -68,7 +68,8 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
         model_stream.check(chosen)
 
     checks = () if ask.response_schema is None else (check_schema(use.schemas, ask.response_schema),)
-    scope, history, *_ = await together(_authorise(turn, use, who), _recall(turn, use, who, ask), *checks)
+    scope = await _authorise(turn, use, who)
+    history, *_ = await together(_recall(turn, use, who, ask), *checks)
     async with place(turn, use.gates.requests, who.tenant, always=True, patience=use.habits.queue_wait):
         await _open(turn, use, who, ask, door)
         if turn.answered is not None:

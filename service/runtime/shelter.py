@@ -44,6 +44,8 @@ async def until_done(*tasks: asyncio.Future[Any]) -> None:
 
 async def together(*work: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
     """Run all of `work` at once; the first failure cancels the others and is raised as itself, not as a group."""
+    if len(work) == 1:
+        return (await work[0],)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]

@@ -36,8 +36,6 @@ def test_the_phases_begin_in_the_order_of_the_plan():
     # one pair for the question's state.persist and one for the answer's; stream.emit goes on beside them all
     begun = [event["phase"] for event in told if event["state"] == "started" and event["phase"] != "stream.emit"]
     begun.remove("state.persist")
-    assert sorted(begun[1:3]) == ["context.load", "policy.check"]
-    begun[1:3] = ["policy.check", "context.load"]
     assert begun == [name for name in ORDER if name not in ("tool.call", "stream.emit")]
     for event in told:
         assert (event["outcome"] is None) == (event["state"] == "started") == (event["elapsed_ms"] is None)
