@@ -32,12 +32,12 @@ class Alarm:
         self._armed_for = inf
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("an Alarm needs a task to cancel")
         self._task = task
         self._before = task.cancelling()
-        self._loop = asyncio.get_running_loop()
         self._arm()
         return self
 
