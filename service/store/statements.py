@@ -89,9 +89,11 @@ DELETE FROM cancel_requests WHERE NOT EXISTS (
 
 _NEW_REQUEST = "INSERT INTO cancel_requests (message_id, requested_at) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
+# CROSS JOIN: SQLite is to begin at the requests, which are few, and not at all that is streaming (400 times as long
+# beside 10,000 streams, four times a second). PostgreSQL knows how many there are of each.
 _REQUESTS = """
-SELECT messages.message_id FROM cancel_requests JOIN messages USING (message_id)
-WHERE messages.instance_id = ? AND messages.status = 'streaming'
+SELECT messages.message_id FROM cancel_requests CROSS JOIN messages
+WHERE messages.message_id = cancel_requests.message_id AND messages.instance_id = ? AND messages.status = 'streaming'
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 from service.errors import PersistFailed
 from service.store.migrate import migrate
 from service.store.sqlite import connect, open_sqlite, step_through
-from service.store.statements import tenants
+from service.store.statements import cancel_requests_for, tenants
 from tests.support import PATIENCE
 
 NEW_TENANT = "INSERT INTO tenants (id, created_at) VALUES (?, 1)"
@@ -179,3 +179,11 @@ def named(name):
 
 def grow_at_most():
     yield "PRAGMA max_page_count = 100", ()
+
+
+def test_the_poll_for_cancellations_begins_at_the_few_requests_not_at_all_that_is_streaming(path):
+    statement, values = next(cancel_requests_for("i"))
+    db = connect(path)
+    first, *_ = db.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+    db.close()
+    assert first[-1].startswith("SCAN cancel_requests")
