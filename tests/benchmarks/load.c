@@ -46,7 +46,7 @@ static struct {
     char *request;
     int request_length, concurrency, keep_alive, abort_after, spin;
     long total;
-    double connects_per_second, seconds, late_after;
+    double connects_per_second, seconds, late_after, late_until;
     const char *first;  // the first token is the first event that holds this
 } options;
 
@@ -160,10 +160,11 @@ static int see_event(Stream *stream, double at) {
         stream->first_seen = true;
         add(&first_event, at - stream->began);
     }
-    if (stream->events++ && at >= options.late_after) add(&gaps, at - stream->last_event);
+    bool counts = at >= options.late_after && at < options.late_until;
+    if (stream->events++ && counts) add(&gaps, at - stream->last_event);
     stream->last_event = at;
     const char *due = strstr(stream->event, "\"due\":");  // seconds of this machine's monotonic clock
-    if (due && at >= options.late_after) add(&lateness, fmax(0, at - strtod(due + 6, NULL)));
+    if (due && counts) add(&lateness, fmax(0, at - strtod(due + 6, NULL)));
     return options.abort_after && stream->events >= options.abort_after ? ABORTED : MORE;
 }
 
@@ -344,12 +345,13 @@ static void read_options(char **argument) {
     options.connects_per_second = atof(argument[8]);
     options.seconds = atof(argument[9]);
     options.late_after = now() + atof(argument[10]);
-    options.first = argument[11];
-    options.spin = atoi(argument[12]);
+    options.late_until = atof(argument[11]) > 0 ? options.late_after + atof(argument[11]) : INFINITY;
+    options.first = argument[12];
+    options.spin = atoi(argument[13]);
 }
 
 int main(int count, char **argument) {
-    if (count != 13) return 2;
+    if (count != 14) return 2;
     read_options(argument);
     poller = epoll_create1(0);
     streams = calloc(options.concurrency, sizeof(Stream));

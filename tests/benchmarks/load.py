@@ -32,6 +32,7 @@ def load(
     connects_per_second: float = 0.0,
     seconds: float = 60.0,
     late_after: float = 0.0,
+    late_for: float = 0.0,
     first: str = "",
     spin: bool = False,
 ) -> dict:
@@ -48,6 +49,7 @@ def load(
         connects_per_second: how fast the first streams are opened; 0: at once.
         seconds: when to stop at the latest.
         late_after: seconds from the start until `due` in an event counts for lateness, and a gap between two for one.
+        late_for: seconds of that; 0: to the end.
         first: the first token is the first event whose beginning holds this text; "": any.
         spin: never sleep. On loopback a `send` pays for waking who sleeps, as no network does: a server that outruns
             its client is spared that, a slower one is not.
@@ -70,7 +72,7 @@ def load(
         request.flush()
         arguments = [
             target.hostname, target.port, request.name, concurrency, total, int(keep_alive), abort_after,
-            connects_per_second, seconds, late_after, first, int(spin),
+            connects_per_second, seconds, late_after, late_for, first, int(spin),
         ]  # fmt: skip
         done = subprocess.run(
             [_program(), *map(str, arguments)], stdout=subprocess.PIPE, check=True, timeout=seconds + 30

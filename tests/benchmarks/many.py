@@ -1,7 +1,7 @@
 """Many open streams that say little, on one worker: each one token a second, and how late the tokens are.
 
 A stream is opened through `/v1/chat/completions`, with full telemetry and traces at 0.1. How late a token is, is the
-time between two of them beyond that second, as the client sees it, once all streams are open.
+time between two of them beyond that second, as the client sees it, while all streams are open.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def opened(server: Server, streams: int, model: str, seconds: float) -> Iterator
             load(
                 f"{server.url}/v1/chat/completions", body, headers=HEADERS, concurrency=streams, total=streams,
                 connects_per_second=OPENED_A_SECOND, keep_alive=False, seconds=seconds, late_after=until_open,
+                late_for=WATCHED,
             )
         )  # fmt: skip
 
