@@ -54,7 +54,7 @@ static int poller;
 static Stream *streams;
 static long started, finished, completed, aborted, failed, refused, open_now, open_most;
 static unsigned long long all_events, all_bytes, all_reads;
-static Samples first_event, whole, gaps, lateness;
+static Samples first_event, whole, gaps;
 
 static double now(void) {
     struct timespec at;
@@ -160,11 +160,8 @@ static int see_event(Stream *stream, double at) {
         stream->first_seen = true;
         add(&first_event, at - stream->began);
     }
-    bool counts = at >= options.late_after && at < options.late_until;
-    if (stream->events++ && counts) add(&gaps, at - stream->last_event);
+    if (stream->events++ && at >= options.late_after && at < options.late_until) add(&gaps, at - stream->last_event);
     stream->last_event = at;
-    const char *due = strstr(stream->event, "\"due\":");  // seconds of this machine's monotonic clock
-    if (due && counts) add(&lateness, fmax(0, at - strtod(due + 6, NULL)));
     return options.abort_after && stream->events >= options.abort_after ? ABORTED : MORE;
 }
 
@@ -368,7 +365,6 @@ int main(int count, char **argument) {
     print("first", &first_event);
     print("whole", &whole);
     print("gap", &gaps);
-    print("late", &lateness);
     printf("\"client_cpu\":%.4f}\n", cpu);
     return 0;
 }

@@ -48,14 +48,14 @@ def load(
         abort_after: close each stream after so many events; 0: read it to its end.
         connects_per_second: how fast the first streams are opened; 0: at once.
         seconds: when to stop at the latest.
-        late_after: seconds from the start until `due` in an event counts for lateness, and a gap between two for one.
-        late_for: seconds of that; 0: to the end.
+        late_after: seconds from the start until the gaps between events count.
+        late_for: seconds in which they count; 0: to the end.
         first: the first token is the first event whose beginning holds this text; "": any.
         spin: never sleep. On loopback a `send` pays for waking who sleeps, as no network does: a server that outruns
             its client is spared that, a slower one is not.
 
     Returns:
-        Counts; `first_ms`, `whole_ms`, `gap_ms`, `late_ms` as quantiles; seconds of the client's own CPU.
+        Counts; `first_ms`, `whole_ms`, `gap_ms` as quantiles; seconds of the client's own CPU.
     """
     target = urlsplit(url)
     if not (target.hostname or "").startswith("127."):
