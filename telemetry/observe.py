@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from opentelemetry import context, trace
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
@@ -116,7 +117,7 @@ class _Unsampled(SpanScope):
 class Observer:
     """Counts, records, traces and logs, by rows of the catalogue."""
 
-    def __init__(self, tracer_provider: trace.TracerProvider, instruments: Instruments, logger: Logger) -> None:
+    def __init__(self, tracer_provider: TracerProvider, instruments: Instruments, logger: Logger) -> None:
         self.tracer_provider = tracer_provider
         self._tracer = tracer_provider.get_tracer("forebay")
         self._counters = instruments.counters

@@ -20,6 +20,7 @@ from telemetry.export import without_exception_text
 from telemetry.instruments import Instruments
 from telemetry.logs import recording_logger
 from telemetry.observe import Observer, Span
+from telemetry.tracing import sampler
 
 
 class SeededIds(IdGenerator):
@@ -129,16 +130,23 @@ class RecordingObserver(Observer):
         super().log(event, **fields)
 
 
-def recording_observer(label_sets: LabelSets | None = None, *, seed: int = 0) -> tuple[RecordingObserver, Recorder]:
+def recording_observer(
+    label_sets: LabelSets | None = None, *, seed: int = 0, sample_ratio: float = 1.0
+) -> tuple[RecordingObserver, Recorder]:
     """Return a fresh observer and what it will have been told.
 
     Args:
         label_sets: the configured label values; a value outside every set raises UnknownLabelError.
         seed: for trace and span ids.
+        sample_ratio: share of traces whose spans the recorder is told of, 0 to 1.
     """
     instruments = Instruments(label_sets or EXAMPLE_LABELS)
     recorder = Recorder(instruments)
-    provider = TracerProvider(id_generator=SeededIds(seed), shutdown_on_exit=False)
+    provider = TracerProvider(
+        sampler=sampler(sample_ratio),
+        id_generator=SeededIds(seed),
+        shutdown_on_exit=False,
+    )
     provider.add_span_processor(recorder)
     return RecordingObserver(provider, instruments, recorder), recorder
 

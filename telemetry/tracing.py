@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
 
 from telemetry.export import CountingExporter, CountingProcessor, Dropped, Reached
 from telemetry.otlp import LeanExporter
@@ -48,6 +48,11 @@ def otlp_exporter(endpoint: str) -> SpanExporter:
     return LeanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT)
 
 
+def sampler(ratio: float) -> Sampler:
+    """Return what keeps `ratio` of all traces, 0 to 1; a parent that was trusted decides for its children."""
+    return ParentBased(TraceIdRatioBased(ratio))
+
+
 def open_tracing(
     exporter: SpanExporter | None,
     *,
@@ -61,14 +66,14 @@ def open_tracing(
 
     Args:
         exporter: where spans go; None makes them, so that ids and exemplars exist, and sends them nowhere.
-        sample_ratio: share of traces that are kept, 0 to 1; a parent that was trusted decides for its children.
+        sample_ratio: share of traces that are kept, 0 to 1.
         resource: what this process is: `service.name`, `service.version`, …
         on_dropped: told how many spans were lost.
         on_reached: told that the collector is lost (False) or found again (True).
         capture_content: let the texts of exceptions out.
     """
     provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
+        sampler=sampler(sample_ratio),
         resource=Resource.create(dict(resource)),
         span_limits=SpanLimits(max_attribute_length=MAX_ATTRIBUTE_LENGTH),
         shutdown_on_exit=False,  # whoever opened it closes it, within a bound

@@ -1,29 +1,15 @@
 """What telemetry leaves undone, so that it costs little, and that nothing is lost by it."""
 
 from opentelemetry import context, trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from telemetry.catalogue import Attr
-from telemetry.instruments import Instruments
-from telemetry.logs import recording_logger
-from telemetry.observe import Observer
-from telemetry.testing import EXAMPLE_LABELS, Recorder
+from telemetry.testing import recording_observer
 
 CALLER = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331  # trace and span
 
 
-def observed(ratio):
-    """An observer that keeps so many traces, what it was told, and its lines."""
-    instruments = Instruments(EXAMPLE_LABELS)
-    recorder = Recorder(instruments)
-    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(ratio)), shutdown_on_exit=False)
-    provider.add_span_processor(recorder)
-    return Observer(provider, instruments, recording_logger(recorder.logs)), recorder
-
-
 def test_in_a_trace_that_is_sampled_out_the_first_span_stands_for_all_below_it():
-    observer, recorder = observed(0.0)
+    observer, recorder = recording_observer(sample_ratio=0.0)
     with observer.span("POST /chat/stream", kind="server") as server:
         with observer.span("model.stream") as phase, observer.span("chat sim", kind="client") as attempt:
             phase.set(Attr.OUTCOME, "ok")
@@ -38,7 +24,7 @@ def test_in_a_trace_that_is_sampled_out_the_first_span_stands_for_all_below_it()
 
 
 def test_an_exception_passes_through_a_span_that_nobody_sees():
-    observer, _ = observed(0.0)
+    observer, _ = recording_observer(sample_ratio=0.0)
     with observer.span("POST /chat/stream") as outer:
         try:
             with observer.span("rerank"):
@@ -49,7 +35,7 @@ def test_an_exception_passes_through_a_span_that_nobody_sees():
 
 def test_a_caller_who_looks_at_his_trace_gets_spans_of_ours_whatever_our_own_ratio_is():
     for flags, wanted in ((1, 2), (0, 0)):
-        observer, recorder = observed(0.0)
+        observer, recorder = recording_observer(sample_ratio=0.0)
         caller = trace.NonRecordingSpan(trace.SpanContext(*CALLER, is_remote=True, trace_flags=trace.TraceFlags(flags)))
         token = context.attach(trace.set_span_in_context(caller))
         with observer.span("POST /chat/stream", kind="server"), observer.span("rerank"):
