@@ -240,11 +240,8 @@ class ModelRequest:
     round: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A piece of the answer, as the provider sent it."""
-
-    text: str
+Text = str
+"""A piece of the answer, as the provider sent it. A bare string: one is made for every token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +270,8 @@ class Finish:
 
 
 Delta = Text | ToolCallDelta | Usage | Finish
+Deltas = Sequence[Delta]
+"""What came at once, at least one: what a provider is read by, so that a token costs no wait of its own."""
 
 
 class Model(Protocol):
@@ -284,8 +283,8 @@ class Model(Protocol):
 
     name: str
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
-        """Yield the deltas of one answer, the last of them Finish (Usage may come after it)."""
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Deltas, None]:
+        """Yield the deltas of one answer as they come, the last of them Finish (Usage may come after it)."""
         ...
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from service.api.wire import Wire
-    from service.chat.events import Event
+    from service.chat.events import Sent
     from service.chat.turn import Ask
 
 ROUTE = "/chat/stream"
@@ -40,7 +40,7 @@ class SseDoor(HttpDoor):
         """Return what is asked for; raise InvalidRequest naming the field."""
         return parse(body, ChatBody).ask()
 
-    async def write(self, events: Sequence[Event], *, last: bool) -> None:
+    async def write(self, events: Sequence[Sent], *, last: bool) -> None:
         """Send `events` in one write; without any, a comment that keeps the connection alive."""
         if events and type(events[0]) is JobAccepted:  # isinstance asks a metaclass: 1 µs for each write
             await self._accept(events[0])

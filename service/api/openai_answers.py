@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from service.api.openai_shapes import error_shape
-from service.chat.events import ClientToolCalls, Error, MessageCompleted, MessageStart, TokenDelta, Warning  # noqa: A004
+from service.chat.events import ClientToolCalls, Error, MessageCompleted, MessageStart, Warning  # noqa: A004
 from service.errors import STATUS_OF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.chat.events import Event
+    from service.chat.events import Sent
     from service.ports import ToolCall
 
 OK = 200
@@ -37,14 +37,14 @@ class Chunks:
         self._head: dict[str, Any] = {}
         self._of_text = b""
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: Sent) -> bytes:
         """Return `event` as server-sent events, b"" if the format has no place for it."""
-        if type(event) is TokenDelta:
-            return self._of_text % _json(event.text)
+        if isinstance(event, str):
+            return self._of_text % _json(event)
         sent = b"".join([b"data: %b\n\n" % _json(payload) for payload in self._payloads(event)])
         return sent + b"data: [DONE]\n\n" if type(event) is MessageCompleted else sent
 
-    def _payloads(self, event: Event) -> Iterator[dict[str, Any]]:
+    def _payloads(self, event: Sent) -> Iterator[dict[str, Any]]:
         match event:
             case MessageStart():
                 self._begin(event)
@@ -83,11 +83,11 @@ class Whole:
         self._calls: list[dict[str, Any]] = []
         self._warnings: list[dict[str, str]] = []
 
-    def take(self, event: Event) -> tuple[int, dict[str, Any]] | None:
+    def take(self, event: Sent) -> tuple[int, dict[str, Any]] | None:
         """Return status and body of the response if `event` is the last, else None."""
         match event:
-            case TokenDelta():
-                self._text.append(event.text)
+            case str():
+                self._text.append(event)
             case MessageStart():
                 self._head = _head(event, "chat.completion", self._created)
             case Warning():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from service.api.wire import Wire
-    from service.chat.events import Event
+    from service.chat.events import Sent
     from service.ports import ChatMessage
     from service.runtime.world import World
 
@@ -85,7 +85,7 @@ class OpenAIDoor(HttpDoor):
             raise InvalidRequest("X-Session-Id: must be 1 to 128 characters of A-Z, a-z, 0-9 and ._:-")
         return given
 
-    async def write(self, events: Sequence[Event], *, last: bool) -> None:
+    async def write(self, events: Sequence[Sent], *, last: bool) -> None:
         """Send `events` as chunks in one write; not streamed: keep them until the last, then send the whole."""
         if self._chunks is None:
             await self._collect(events)
@@ -99,7 +99,7 @@ class OpenAIDoor(HttpDoor):
             await self._wire.start(OK, SSE_HEADERS)
         await self._wire.write(data, last=last)
 
-    async def _collect(self, events: Sequence[Event]) -> None:
+    async def _collect(self, events: Sequence[Sent]) -> None:
         for event in events:
             if (answer := self._whole.take(event)) is not None:
                 await self._send(*answer, event.retry_after if isinstance(event, Error) else None)

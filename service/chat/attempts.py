@@ -11,18 +11,19 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from service.chat.events import TokenDelta
 from service.chat.plan import FIRST_TOKEN, TOKEN_GAP, TOKENS
 from service.chat.turn import Tokens
 from service.errors import ProviderFailure, ProviderUnavailable
-from service.ports import Delta, Finish, Text, ToolCall, ToolCallDelta, Usage
+from service.ports import Finish, Text, ToolCall, ToolCallDelta, Usage
 from service.runtime.alarm import Alarm
 from telemetry.catalogue import LOG_PROVIDER_FAILED, PROVIDER_FIRST_TOKEN_SECONDS, PROVIDER_REQUESTS_TOTAL, Attr
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from service.chat.parts import Chosen
     from service.chat.turn import Turn
-    from service.ports import ModelRequest
+    from service.ports import Deltas, ModelRequest
     from service.runtime.circuit import Attempt
     from service.runtime.gate import Place
     from service.runtime.phase import phase
@@ -151,38 +152,48 @@ class _Reading:
         return reply
 
     async def _read(self, alarm: Alarm) -> None:
-        turn, step, used, outbox = self.call.turn, self.call.step, self.used, self.call.turn.outbox
+        turn, step = self.call.turn, self.call.step
         gap = self.chosen.budgets.get("token_gap", turn.plan.token_gap)
         now = asyncio.get_running_loop().time
         buffered = self.request.response_schema is not None  # sent once it is valid
         text, last = [] if buffered else turn.text, now()
         start = len(text)
-        async with aclosing(self.chosen.model.stream(self.request)) as deltas:
-            async for delta in deltas:
+        async with aclosing(self.chosen.model.stream(self.request)) as reads:
+            async for deltas in reads:
                 at = now()
                 if not self.call.begun:
                     self._begin(alarm, at - last)
-                    step.expect(TOKEN_GAP, gap)
                 elif at - last > turn.max_gap:
                     turn.max_gap = at - last
-                if type(delta) is Text:
-                    used.received += 1
-                    if turn.cause is not None:
-                        used.wasted += 1
-                    text.append(delta.text)
-                    if not buffered:
-                        event = TokenDelta(text=delta.text)
-                        if outbox.full:
-                            await turn.emit_in(step, event)
-                        else:
-                            outbox.put_nowait(event)
+                step.expect(TOKEN_GAP, gap)
+                tokens = [delta for delta in deltas if type(delta) is Text]
+                if len(tokens) < len(deltas):
+                    self._gather(deltas)
+                if buffered:
+                    self._count(tokens, text)
+                elif len(tokens) <= turn.outbox.room:
+                    self._count(tokens, text)
+                    turn.outbox.put_all(tokens)
                 else:
-                    self._gather(delta)
-                if (at := now()) != last:  # what came in one read came at one moment
+                    await self._say_slowly(tokens, text)
+                    at = now()
                     step.expect(TOKEN_GAP, gap)
-                    last = at
+                last = at
         self.reply.text = "".join(text[start:])
         self.reply.attempt = self.request.attempt
+
+    def _count(self, tokens: Sequence[str], text: list[str]) -> None:
+        """Add tokens to the text; those that came after somebody stopped us are wasted."""
+        text += tokens
+        self.used.received += len(tokens)
+        if self.call.turn.cause is not None:
+            self.used.wasted += len(tokens)
+
+    async def _say_slowly(self, tokens: Sequence[str], text: list[str]) -> None:
+        """Say more than there is room for: one after the other, as the reader takes them."""
+        for token in tokens:
+            self._count((token,), text)
+            await self.call.turn.emit_in(self.call.step, token)
 
     def _begin(self, alarm: Alarm, seconds: float) -> None:
         """The first delta is there, `seconds` after the attempt was sent: from now on nobody else is asked."""
@@ -195,18 +206,19 @@ class _Reading:
         observer.record(PROVIDER_FIRST_TOKEN_SECONDS, seconds, chosen.provider, chosen.label)
         self.span.set(Attr.GEN_AI_TIME_TO_FIRST_CHUNK, round(seconds, 6))
 
-    def _gather(self, delta: Delta) -> None:
-        """Take in a delta that is not text."""
-        match delta:
-            case Usage():
-                self.used.prompt, self.used.generated = delta.prompt_tokens, delta.generated_tokens
-            case Finish():
-                self.reply.finish_reason = delta.reason
-            case ToolCallDelta():
-                before = self.calls.get(delta.index, ToolCallDelta(delta.index))
-                self.calls[delta.index] = ToolCallDelta(
-                    delta.index, delta.id or before.id, delta.name or before.name, before.arguments + delta.arguments
-                )
+    def _gather(self, deltas: Deltas) -> None:
+        """Take in what is not text."""
+        for delta in deltas:
+            match delta:
+                case Usage():
+                    self.used.prompt, self.used.generated = delta.prompt_tokens, delta.generated_tokens
+                case Finish():
+                    self.reply.finish_reason = delta.reason
+                case ToolCallDelta(index):
+                    before = self.calls.get(index, ToolCallDelta(index))
+                    self.calls[index] = ToolCallDelta(
+                        index, delta.id or before.id, delta.name or before.name, before.arguments + delta.arguments
+                    )
 
 
 def about_the_request(failure: ProviderFailure) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from service.chat.account import SideAccount
 from service.chat.body import ChatBody
 from service.chat.conduct import conduct, new_turn
-from service.chat.events import MessageCompleted, MessageStart, TokenDelta, ToolCallCompleted, found_in
+from service.chat.events import MessageCompleted, MessageStart, ToolCallCompleted, found_in
 from service.chat.plan import MODEL_STREAM
 from service.chat.steps import finalize, model_stream
 from service.chat.steps.input_validation import parse
@@ -31,7 +32,7 @@ from service.runtime.phase import phase
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from service.chat.events import Event
+    from service.chat.events import Sent
     from service.chat.parts import Parts
     from service.errors import ForebayError
     from service.ports import Document, Principal
@@ -83,13 +84,13 @@ class Listener:
         """Wait to be cancelled: nobody leaves."""
         await asyncio.get_running_loop().create_future()
 
-    async def write(self, events: Sequence[Event], *, last: bool) -> None:
+    async def write(self, events: Sequence[Sent], *, last: bool) -> None:
         """Keep what the job's result is made of."""
         del last
         for event in events:
             match event:
-                case TokenDelta():
-                    self._text.append(event.text)
+                case str():
+                    self._text.append(event)
                 case ToolCallCompleted():
                     self.told["tool_calls"].append(event.model_dump(mode="json"))
                 case MessageStart():
@@ -107,8 +108,8 @@ class Listener:
 class Silent(Outbox[Any]):
     """Takes events and keeps none: of a single answer only the text counts."""
 
-    async def put(self, event: Any) -> None:
-        """Throw `event` away."""
+    def put_all(self, more: Sequence[Any]) -> None:
+        """Throw `more` away."""
 
 
 class Background:
@@ -143,7 +144,7 @@ class Background:
         use = self._use
         listener = Listener(b"", "")
         turn = new_turn(use, listener, use.observer.current())
-        turn.outbox, turn.principal = Silent(1), principal
+        turn.outbox, turn.principal = Silent(sys.maxsize), principal
         turn.ask = Ask(session_id="", message=question, streamed=False)
         account = SideAccount(turn)
         try:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from service.chat.events import TokenDelta
 from service.chat.steps import model_stream
 from service.errors import ContentFiltered, InvalidAnswer, InvalidRequest
 from service.ports import ChatMessage
@@ -104,5 +103,5 @@ async def send_whole(turn: Turn, reply: Reply) -> None:
     """Send an answer that was kept until it was valid; raise InvalidAnswer if the model asked for tools to the last."""
     if reply.tool_calls:
         raise InvalidAnswer(NOT_MET)
-    await turn.emit(TokenDelta(text=reply.text))
+    await turn.emit(reply.text)
     turn.text.append(reply.text)

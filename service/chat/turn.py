@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from service.chat.degradation import Degradation
-    from service.chat.events import Event
+    from service.chat.events import Event, Sent
     from service.chat.parts import Chosen
     from service.chat.steps.finalize import Answer
     from service.errors import Cause, ForebayError
@@ -90,7 +90,7 @@ class Turn:
     plan: Budgets
     observer: Observer
     span: Span  # the SERVER span
-    outbox: Outbox[Event]
+    outbox: Outbox[Sent]
     # who and what: known step by step
     ask: Ask | None = None
     once: Once | None = None
@@ -236,15 +236,15 @@ class Turn:
 
     # --- saying ------------------------------------------------------------------------------------------------------
 
-    async def emit(self, event: Event) -> None:
+    async def emit(self, event: Sent) -> None:
         """Send `event`: waits while the queue is full."""
-        if event.kept:
+        if not isinstance(event, str) and event.kept:
             self._keep(event)
         await self.outbox.put(event)
 
-    async def emit_in(self, step: phase, event: Event) -> None:
+    async def emit_in(self, step: phase, event: Sent) -> None:
         """Send `event` from within `step`, whose clock stands still while the reader is slow."""
-        if event.kept:
+        if not isinstance(event, str) and event.kept:
             self._keep(event)
         if not self.outbox.full:
             self.outbox.put_nowait(event)

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from service.ports import ChatMessage, Delta, ModelRequest
+from service.ports import ChatMessage, Deltas, ModelRequest
 from service.providers.anthropic_events import EventReader
 from service.providers.failures import UNREADABLE, malformed
 from service.providers.prompt import wanted_schema
 from service.providers.rows import ProviderRow
-from service.providers.upstream import Refused, Upstream
+from service.providers.upstream import Refused, Upstream, at_once
 
 VERSION = "2023-06-01"
 _PATH = "/messages"
@@ -38,7 +38,7 @@ class Anthropic:
         """Close the connections."""
         await self._upstream.close()
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Deltas, None]:
         """Yield one answer's deltas: Finish as soon as the model ended, then Usage.
 
         Raises:
@@ -48,12 +48,11 @@ class Anthropic:
             async with self._upstream.post(_PATH, msgspec.json.encode(self._body(request))) as answer:
                 reader = EventReader(answer.request_id)
                 while not reader.done and (payloads := await answer.events()):
-                    for payload in payloads:
-                        for delta in reader.read(payload):
-                            yield delta
+                    for said in at_once(reader.read, payloads):
+                        yield said
                 if not reader.ended:
                     raise malformed(answer.request_id)
-                yield reader.usage()
+                yield (reader.usage(),)
                 await answer.drain()
         except Refused as refused:
             raise refused.failure from None

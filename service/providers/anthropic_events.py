@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from service.errors import ProviderFailure
-from service.ports import Delta, Finish, Text, ToolCallDelta, Usage
+from service.ports import Delta, Finish, ToolCallDelta, Usage
 from service.providers.failures import UNREADABLE, counted, from_status, malformed
 from service.providers.openai_chunks import Reason
 
@@ -118,7 +118,7 @@ class EventReader:
 
     def _delta(self, index: int, delta: _Delta) -> Iterator[Delta]:
         if delta.type == "text_delta" and delta.text:
-            yield Text(delta.text)
+            yield delta.text
         elif delta.type == "input_json_delta" and delta.partial_json:
             if index not in self._blocks:
                 raise malformed(self.request_id)

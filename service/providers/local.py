@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 
 from service.errors import ProviderFailure
-from service.ports import Delta, ModelRequest
+from service.ports import Deltas, ModelRequest
 from service.providers.openai_compatible import OpenAICompatible
 from service.providers.rows import ProviderRow
 from service.providers.upstream import Upstream
@@ -94,7 +94,7 @@ class LocalModel:
         self._keeper.cancel()
         await asyncio.wait({self._keeper}, timeout=_END_SECONDS)
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Deltas, None]:
         """Yield one answer's deltas, waiting for the child first if it is not up.
 
         Raises:
@@ -104,8 +104,8 @@ class LocalModel:
         extra = {key: value for key, value in request.extra.items() if key not in _OF_TOOLS}
         asked = replace(request, model=self._row.models[0], tools=(), extra=extra)  # it was never taught to call any
         async with aclosing(client.stream(asked)) as deltas:
-            async for delta in deltas:
-                yield delta
+            async for said in deltas:
+                yield said
 
     async def _up(self) -> OpenAICompatible:
         with suppress(TimeoutError):

@@ -6,49 +6,49 @@ here and nowhere later. Servers differ in what they leave out, so almost everyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
 from service.errors import ProviderFailure
-from service.ports import Delta, Finish, Text, ToolCallDelta, Usage
+from service.ports import Delta, Finish, ToolCallDelta, Usage
 from service.providers.failures import UNREADABLE, counted, from_status, malformed
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class _ToolCall(msgspec.Struct):
+class _ToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     finish_reason: str | None = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, gc=False):
     code: object = None
     type: object = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: _Error | str | None = None
@@ -96,19 +96,21 @@ class ChunkReader:
             raise malformed(self.request_id) from None
         if chunk.error is not None:
             raise _failure(chunk.error if isinstance(chunk.error, _Error) else _Error(), self.request_id)
-        self._usage = chunk.usage or self._usage
+        if chunk.usage is not None:
+            self._usage = chunk.usage
         return self._choice(chunk.choices[0]) if chunk.choices else ()
 
-    def rest(self) -> Iterator[Delta]:
-        """Yield what is only known at the end: the last count of tokens that was sent, if any was."""
-        if self._usage is not None:
-            yield Usage(counted(self._usage.prompt_tokens), counted(self._usage.completion_tokens))
+    def usage(self) -> Usage | None:
+        """Return what is only known at the end: the last count of tokens that was sent, None if none was."""
+        if self._usage is None:
+            return None
+        return Usage(counted(self._usage.prompt_tokens), counted(self._usage.completion_tokens))
 
     def _choice(self, choice: _Choice) -> list[Delta]:
         said: list[Delta] = []
         if (delta := choice.delta) is not None:
             if text := delta.content or delta.refusal:
-                said.append(Text(text))
+                said.append(text)
             if delta.tool_calls:
                 said += map(self._tool_call, delta.tool_calls)
         if choice.finish_reason and not self.ended:

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from service.ports import ChatMessage, Delta, Finish, ModelRequest, ToolSpec
+from service.ports import ChatMessage, Deltas, Finish, ModelRequest, ToolSpec
 from service.providers.failures import malformed
 from service.providers.openai_chunks import ChunkReader
 from service.providers.rows import ProviderRow
-from service.providers.upstream import Answer, Refused, Upstream
+from service.providers.upstream import Answer, Refused, Upstream, at_once
 
 _PATH = "/chat/completions"
 _OURS = frozenset({"max_tokens", "max_completion_tokens", "n", "stream_options"})  # never passed on from a client
@@ -37,7 +37,7 @@ class OpenAICompatible:
         """Close the connections."""
         await self._upstream.close()
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Deltas, None]:
         """Yield one answer's deltas: Finish as soon as the model ended, then Usage if the server counted.
 
         Raises:
@@ -46,17 +46,16 @@ class OpenAICompatible:
         async with AsyncExitStack() as stack:
             opened = await self._open(stack, request)
             if isinstance(opened, Finish):
-                yield opened
+                yield (opened,)
                 return
             reader = ChunkReader(opened.request_id)
             while not reader.done and (payloads := await opened.events()):
-                for payload in payloads:
-                    for delta in reader.read(payload):
-                        yield delta
+                for said in at_once(reader.read, payloads):
+                    yield said
             if not reader.ended:
                 raise malformed(opened.request_id)
-            for delta in reader.rest():
-                yield delta
+            if usage := reader.usage():
+                yield (usage,)
             await opened.drain()
 
     async def _open(self, stack: AsyncExitStack, request: ModelRequest) -> Answer | Finish:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from service.errors import ProviderFailure
-from service.ports import Delta, Finish, ModelRequest, Text, ToolCallDelta, Usage
+from service.ports import Delta, Deltas, Finish, ModelRequest, ToolCallDelta, Usage
 from service.providers import simulated_text as prose
 from service.providers.failures import from_status, malformed
 from service.providers.prompt import estimate_tokens, question_of, wanted_schema
@@ -48,7 +48,7 @@ class SimulatedModel:
     async def close(self) -> None:
         """Free nothing: nothing is held."""
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Deltas, None]:
         """Yield the deltas that the parameters in `request.model` ask for.
 
         Raises:
@@ -65,12 +65,11 @@ class SimulatedModel:
             if said:
                 await _pause(sim.interval, said)
             await _trouble(sim, script.first + said)
-            yield Text(token)
+            yield (token,)
             said += 1
         await _trouble(sim, script.first + said)
-        for delta in script.ending:
-            yield delta
-        yield Usage(sum(estimate_tokens(message.content) for message in request.messages), said)
+        asked = sum(estimate_tokens(message.content) for message in request.messages)
+        yield (*script.ending, Usage(asked, said))
 
 
 async def _pause(interval: float, said: int) -> None:

@@ -30,6 +30,10 @@ class SseDecoder:
         Raises:
             ProviderFailure: An event that is not yet whole is longer than the limit.
         """
+        if not (self._begun or self._data) and chunk[:6] == b"data: " and chunk[-2:] == b"\n\n" and b"\r" not in chunk:
+            payloads = chunk[6:-2].split(b"\n\ndata: ")
+            if chunk.count(b"\n") == 2 * len(payloads):
+                return payloads  # the usual shape: whole events of one line each
         if b"\n" not in chunk:
             self._hold(chunk)
             return []

@@ -12,7 +12,7 @@ httpx 3.8 times, with OpenAI's SDK 15 times. httptools on a bare transport takes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 
@@ -20,6 +20,7 @@ import aiohttp
 import msgspec
 
 from service.errors import ProviderFailure
+from service.ports import Delta, Deltas
 from service.providers.failures import UNREADABLE, from_status, malformed, retry_after, safe
 from service.providers.sse import SseDecoder
 from service.runtime.proxies import proxy_for
@@ -109,6 +110,17 @@ class Answer:
             raise ProviderFailure("timeout", request_id=self.request_id) from None
         except (aiohttp.ClientError, OSError):
             raise malformed(self.request_id) from None
+
+
+def at_once(read: Callable[[bytes], Iterable[Delta]], payloads: Iterable[bytes]) -> Iterator[Deltas]:
+    """Yield what the payloads of one read say, all at once; where one is a failure, what was said before it first."""
+    said: list[Delta] = []
+    try:
+        for payload in payloads:
+            said += read(payload)
+    finally:
+        if said:
+            yield said
 
 
 class Upstream:

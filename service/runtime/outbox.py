@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 E = TypeVar("E")
 Waiter = asyncio.Future[None]
@@ -45,6 +48,11 @@ class Outbox(Generic[E]):
         return len(self._events) >= self._bound
 
     @property
+    def room(self) -> int:
+        """How many events may be put at once without waiting."""
+        return self._bound - len(self._events)
+
+    @property
     def closed(self) -> bool:
         """Whether the end is in: nothing can follow it."""
         return self._closed
@@ -59,12 +67,18 @@ class Outbox(Generic[E]):
 
     def put_nowait(self, event: E) -> None:
         """Add `event`; raise asyncio.QueueFull when `put` would wait."""
+        self.put_all((event,))
+
+    def put_all(self, more: Sequence[E]) -> None:
+        """Add `more`, one event after the other; raise asyncio.QueueFull, adding none, when there is no `room`."""
         events = self._events
-        if len(events) >= self._bound:
+        depth = len(events) + len(more)
+        if depth > self._bound:
             raise asyncio.QueueFull
+        if not more:
+            return
         self.opened = True
-        events.append(event)
-        depth = len(events)
+        events += more
         if depth > self.high_water:  # noqa: PLR1730  (for every token: a call of max costs four times the comparison)
             self.high_water = depth
         reader = self._reader

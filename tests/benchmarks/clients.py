@@ -140,9 +140,9 @@ async def ours(url: str) -> AsyncIterator[Read]:
 
     async def read() -> int:
         found = 0
-        async with aclosing(model.stream(request)) as deltas:
-            async for delta in deltas:
-                found += type(delta) is Text
+        async with aclosing(model.stream(request)) as reads:
+            async for deltas in reads:
+                found += sum(type(delta) is Text for delta in deltas)
         return found
 
     try:

@@ -13,7 +13,7 @@ from random import Random
 from service.api.chat import SseDoor
 from service.api.turn_response import TurnResponse
 from service.chat.parts import Gates, Parts
-from service.ports import Begun, Finish, Principal, Scope, Text
+from service.ports import Begun, Finish, Principal, Scope
 from service.providers.rows import ProviderRow
 from service.routing import Routes
 from service.runtime.gate import Gate
@@ -36,8 +36,8 @@ class Rhythmic:
         for number in range(self._tokens):
             if number % self._at_once == 0:
                 await asyncio.sleep(0)
-            yield Text("token ")
-        yield Finish("stop")
+            yield ("token ",)
+        yield (Finish("stop"),)
 
     async def close(self):
         pass

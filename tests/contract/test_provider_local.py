@@ -48,7 +48,7 @@ async def child(observer, *command: str):
 
 async def answer(model: LocalModel) -> list[Delta]:
     async with asyncio.timeout(PATIENCE), aclosing(model.stream(REQUEST)) as deltas:
-        return [delta async for delta in deltas]
+        return [delta async for said in deltas for delta in said]
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def test_a_provider_elsewhere_is_asked_through_the_proxy_with_our_key_and_no_pas
             model = build(row, Means(OBSERVER, now=lambda: 0.0, key="the-key"))
             try:
                 async with aclosing(model.stream(ModelRequest("small", (ChatMessage("user", "Hello"),)))) as deltas:
-                    seen = [delta async for delta in deltas]
+                    seen = [delta async for said in deltas for delta in said]
             finally:
                 await model.close()
             return seen, server.asked[0].headers

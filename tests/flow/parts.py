@@ -50,8 +50,8 @@ class Watched:
         self.calls.append(request)
         try:
             async with aclosing(self._model.stream(request)) as deltas:
-                async for delta in deltas:
-                    yield delta
+                async for said in deltas:
+                    yield said
         finally:
             self.open -= 1
 
@@ -60,7 +60,10 @@ class Watched:
 
 
 class Says:
-    """A model that yields `deltas`; of numbers among them it sleeps so many seconds, of errors it raises them."""
+    """A model that yields `deltas`, each by itself; a tuple among them is what comes at once.
+
+    For numbers among them it sleeps so many seconds, errors it raises.
+    """
 
     name = "simulated"
 
@@ -74,7 +77,7 @@ class Says:
             elif isinstance(delta, Exception):
                 raise delta
             else:
-                yield delta
+                yield delta if isinstance(delta, tuple) else (delta,)
 
     async def close(self):
         pass
@@ -93,8 +96,8 @@ class InTurn:
         self.times.append(asyncio.get_running_loop().time())
         script = self._scripts[min(len(self.times), len(self._scripts)) - 1]
         async with aclosing(Says(*script).stream(request)) as deltas:
-            async for delta in deltas:
-                yield delta
+            async for said in deltas:
+                yield said
 
     async def close(self):
         pass

@@ -44,8 +44,8 @@ class Answers(Asks):
 
     async def stream(self, request):
         self.answer = self.answers.pop(0)
-        async for delta in super().stream(request):
-            yield delta
+        async for said in super().stream(request):
+            yield said
 
 
 def test_an_answer_is_sent_in_one_piece_once_it_is_valid():
@@ -116,12 +116,10 @@ def test_what_is_said_beside_a_call_of_a_tool_is_no_answer_and_not_sent():
     async def scenario(house):
         class Talks(Asks):
             async def stream(self, request):
-                from service.ports import Text
-
                 if request.round == 0:
-                    yield Text("Let me look that up.")
-                async for delta in super().stream(request):
-                    yield delta
+                    yield ("Let me look that up.",)
+                async for said in super().stream(request):
+                    yield said
 
         house.routes.add("simulated", Talks([call("case_lookup", case_id="C-1042")], answer=VALID))
         client = await house.chat(ask={"response_schema": SCHEMA})

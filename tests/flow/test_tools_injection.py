@@ -7,7 +7,7 @@ import pytest
 
 from service.equipment import facts_of
 from service.policy.cedar import CedarPolicy
-from service.ports import Document, Finish, Principal, Text, ToolCallDelta, Usage
+from service.ports import Document, Finish, Principal, ToolCallDelta, Usage
 from service.providers.prompt import question_of
 from service.tools.open_escalation_review import SPEC as OPEN_REVIEW
 from tests.flow.house import KEYS, in_house
@@ -45,13 +45,14 @@ class Obeys:
         self.requests.append(request)
         text = "".join(message.content for message in request.messages)
         if request.round == 0 and "CALL_IT" in text:
-            yield ToolCallDelta(0, "c1", "act", ASKED_FOR)
-            yield ToolCallDelta(1, "c2", "open_escalation_review", '{"case_id": "C-1042", "reasons": ["a"]}')
-            yield Finish("tool_calls")
+            yield (
+                ToolCallDelta(0, "c1", "act", ASKED_FOR),
+                ToolCallDelta(1, "c2", "open_escalation_review", '{"case_id": "C-1042", "reasons": ["a"]}'),
+                Finish("tool_calls"),
+            )
         else:
-            yield Text("It is about a power bank [1]. " + request.documents[0].text)
-            yield Finish("stop")
-        yield Usage(1, 1)
+            yield ("It is about a power bank [1]. " + request.documents[0].text, Finish("stop"))
+        yield (Usage(1, 1),)
 
     async def close(self):
         pass

@@ -8,7 +8,7 @@ from collections import Counter
 
 from service.calls import Tool
 from service.errors import ProviderFailure
-from service.ports import Finish, Text, ToolCall, ToolCallDelta, ToolSpec, Usage
+from service.ports import Finish, ToolCall, ToolCallDelta, ToolSpec, Usage
 
 SCHEMA = {
     "type": "object",
@@ -72,16 +72,16 @@ class Asks:
         await asyncio.sleep(self.thinks)
         asked = self.rounds[request.round] if request.round < len(self.rounds) else ()
         for index, call in enumerate(asked):
-            yield ToolCallDelta(index, call.id, call.name, call.arguments)
+            yield (ToolCallDelta(index, call.id, call.name, call.arguments),)
         if asked:
-            yield Finish("tool_calls")
+            yield (Finish("tool_calls"),)
         elif self.failing:
             self.failing -= 1
             raise ProviderFailure("5xx")
         else:
-            yield Text(self.answer)
-            yield Finish("stop")
-        yield Usage(10, 5)
+            yield (self.answer,)
+            yield (Finish("stop"),)
+        yield (Usage(10, 5),)
 
     async def close(self):
         pass

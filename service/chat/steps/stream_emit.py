@@ -9,7 +9,6 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from service.chat.events import TokenDelta
 from service.chat.plan import STREAM_EMIT
 from service.runtime.phase import phase
 from telemetry.catalogue import Attr
@@ -17,19 +16,19 @@ from telemetry.catalogue import Attr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.chat.events import Event
+    from service.chat.events import Sent
     from service.chat.turn import Turn
 
 
 class Writer(Protocol):
     """How events reach this client: SSE of ours, or OpenAI's, streamed or assembled."""
 
-    async def write(self, events: Sequence[Event], *, last: bool) -> None:
+    async def write(self, events: Sequence[Sent], *, last: bool) -> None:
         """Send `events` in one write, and end the response after the `last`; [] after a silence: show that we live."""
         ...
 
 
-async def deliver(turn: Turn, writer: Writer, first: Sequence[Event], keep_alive: float) -> None:
+async def deliver(turn: Turn, writer: Writer, first: Sequence[Sent], keep_alive: float) -> None:
     """Write `first` and the turn's events after it until the last one.
 
     Raises:
@@ -49,7 +48,7 @@ async def deliver(turn: Turn, writer: Writer, first: Sequence[Event], keep_alive
                     pulse.last = now = loop.time()
                     turn.reader_blocked += now - before
                 step.relax()
-                if turn.first_token_at is None and any(type(event) is TokenDelta for event in events):
+                if turn.first_token_at is None and any(isinstance(event, str) for event in events):
                     turn.first_token_at = now
                 if last:
                     return

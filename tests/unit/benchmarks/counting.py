@@ -15,7 +15,7 @@ import service
 import telemetry
 from service.api.chat import SseDoor
 from service.api.openai_compat import OpenAIDoor
-from service.ports import Finish, Text
+from service.ports import Finish
 from tests.flow.client import Client
 from tests.flow.house import in_house
 
@@ -40,8 +40,8 @@ class Speaker:
             await asyncio.sleep(PAUSE)
             if number in self.look_at:
                 self.memory[number] = blocks_of_ours()
-            yield Text(f"word{number} ")
-        yield Finish("stop")
+            yield (f"word{number} ",)
+        yield (Finish("stop"),)
 
     async def close(self):
         pass
