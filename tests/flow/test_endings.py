@@ -93,7 +93,7 @@ def test_what_was_said_until_the_client_left_is_kept_as_partial_text():
 
 def test_a_client_that_leaves_after_the_commit_leaves_a_completed_turn_and_only_its_leaving_is_counted():
     async def scenario(house):
-        client = house.client(model="sim:ttft_ms=0,interval_ms=0,tokens=50", pause=0.5)
+        client = house.client(model="sim:ttft_ms=0,interval_ms=1,tokens=50", pause=0.5)
         task = house.connect(client)
         await house.until(lambda: house.statuses() == {"completed": 1})
         await asyncio.sleep(0.01)
