@@ -169,12 +169,20 @@ def test_a_refusal_before_the_stream_is_a_true_status_with_a_problem(how, status
     in_house(scenario)
 
 
-def test_beside_a_refused_policy_the_context_is_abandoned_and_not_cancelled():
+def test_whom_the_policy_refuses_has_no_history_read():
     async def scenario(house):
-        house.store.becomes(seconds=0.2, only="history")
         await house.chat(key="Bearer nil")
         return house.recorder
 
     seen = in_house(scenario)
     assert seen.span("policy.check")["attributes"][Attr.OUTCOME] == "rejected"
-    assert seen.span("context.load")["attributes"][Attr.OUTCOME] == "abandoned"
+    assert "context.load" not in {span["name"] for span in seen.spans}
+
+
+def test_beside_a_refused_schema_the_context_is_abandoned_and_not_cancelled():
+    async def scenario(house):
+        house.store.becomes(seconds=0.2, only="history")
+        await house.chat(ask={"response_schema": {"type": "no such type"}})
+        return house.recorder
+
+    assert in_house(scenario).span("context.load")["attributes"][Attr.OUTCOME] == "abandoned"

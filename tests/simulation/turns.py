@@ -36,7 +36,7 @@ class Storm:
             stream_queue=self.draw.choice([1, 2, 8, 64]),
         )
         for name, most in (("requests", 80), ("retrieval", 10), ("rerank", 3), ("model:simulated", 50)):
-            self.house.gates[name].set_limit(self.draw.randint(max(1, most // 8), most))
+            self.house.gates[name].set_limit(self.draw.randint(max(1, most // 16), most))
 
     def run(self):
         """Let it rage; return the house, in which nothing may be left."""
