@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -102,13 +102,34 @@ class SpanScope:
         self._otel.end()
 
 
-class _Unsampled(SpanScope):
-    """The scope of a span in a trace that nobody will see: the span that is current stays so."""
+class _Unseen(Span):
+    """A span in a trace that nobody will see: it has ids, and takes nothing in."""
 
     __slots__ = ()
 
+    def set(self, key: str, value: AttributeValue) -> None:
+        """Forget it."""
+
+    def event(self, name: str, **attributes: AttributeValue) -> None:
+        """Forget it."""
+
+    def fail(self, error_type: str) -> None:
+        """Forget it."""
+
+    def link(self, headers: Mapping[str, str]) -> None:
+        """Forget it."""
+
+
+class _Unsampled(SpanScope):
+    """The scope of any span in a trace that nobody will see: the span that is current stays so, and ends elsewhere."""
+
+    __slots__ = ()
+
+    def __init__(self, otel: trace.Span) -> None:
+        self._span = _Unseen(otel)
+
     def __enter__(self) -> Span:
-        return Span(self._otel)
+        return self._span
 
     def __exit__(self, *_: object) -> None:
         """End nothing: it goes on."""
@@ -124,24 +145,45 @@ class Observer:
         self._gauges = instruments.gauges
         self._histograms = instruments.histograms
         self._logger = logger
+        self._unseen: _Unsampled | None = None
+        self._example: dict[str, str] | None = None
+        self._example_is_known = False
+
+    def within(self, span: Span) -> Self:
+        """Return an observer for all that happens inside of `span`: it need not look, each time, in which trace it is.
+
+        Of what nobody will see there are no spans, and no examples in histograms.
+        """
+        around = span._otel.get_span_context()  # noqa: SLF001  # ours
+        if around.is_remote or not around.is_valid:
+            return self
+        inside = object.__new__(type(self))
+        inside.__dict__.update(self.__dict__)
+        inside._unseen = None if around.trace_flags.sampled else _Unsampled(span._otel)  # noqa: SLF001  # ours
+        inside._example, inside._example_is_known = _example(around), True
+        return inside
 
     def inc(self, metric: Metric, *labels: str, by: float = 1.0) -> None:
         """Add `by` (0 or more) to a counter. Labels are in the row's order."""
-        self._counters[metric].at(labels).inc(by)
+        if by < 0:
+            msg = f"{metric.name} cannot go down: {by}"
+            raise ValueError(msg)
+        self._counters[metric][labels].inc(by)
 
     def add(self, metric: Metric, amount: float, *labels: str) -> None:
         """Add `amount`, which may be negative, to a gauge."""
-        self._gauges[metric].at(labels).inc(amount)
+        self._gauges[metric][labels].inc(amount)
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """Set a gauge."""
-        self._gauges[metric].at(labels).set(value)
+        self._gauges[metric][labels].set(float(value))
 
     def record(self, metric: Metric, value: float, *labels: str, span: Span | None = None) -> None:
         """Put `value` (in the row's unit) into a histogram, with `span` or the current one as exemplar if sampled."""
-        otel = (span._otel if span is not None else trace.get_current_span()).get_span_context()  # noqa: SLF001  # ours
-        exemplar = {"trace_id": trace.format_trace_id(otel.trace_id)} if otel.trace_flags.sampled else None
-        self._histograms[metric].at(labels).observe(value, exemplar)
+        example = self._example
+        if not self._example_is_known:
+            example = _example((span._otel if span is not None else trace.get_current_span()).get_span_context())  # noqa: SLF001  # ours
+        self._histograms[metric][labels].observe(value, example)
 
     def span(
         self,
@@ -159,6 +201,8 @@ class Observer:
             attributes: those known at the start, which sampling may look at.
             links: W3C headers of spans that belong to it without being its parent.
         """
+        if self._unseen is not None:
+            return self._unseen
         current = trace.get_current_span()
         around = current.get_span_context()
         if around.is_valid and not around.trace_flags.sampled and not around.is_remote:
@@ -169,7 +213,7 @@ class Observer:
 
     def current(self) -> Span:
         """Return the span that is current here: a no-op one if there is none."""
-        return Span(trace.get_current_span())
+        return self._unseen.__enter__() if self._unseen is not None else Span(trace.get_current_span())
 
     def log(self, event: LogEvent, **fields: Any) -> None:
         """Write one line. `exc_info=error` adds an exception's class and stack, never its text."""
@@ -180,6 +224,11 @@ class Observer:
         headers: dict[str, str] = {}
         _PROPAGATOR.inject(headers)
         return headers
+
+
+def _example(span: trace.SpanContext) -> dict[str, str] | None:
+    """Return the labels of an exemplar: the trace, if there will be one to look at."""
+    return {"trace_id": trace.format_trace_id(span.trace_id)} if span.trace_flags.sampled else None
 
 
 def remote_span(headers: Mapping[str, str]) -> trace.SpanContext | None:

@@ -84,6 +84,11 @@ class Recorder(SpanProcessor):
         """Return the sum of what a histogram observed, under the same rules as `value`."""
         return _sum(self._samples(histogram, "_sum"), histogram, labels)
 
+    def examples(self) -> set[str]:
+        """Return the traces that histograms have kept as exemplars."""
+        samples = [sample for family in self._instruments.registry.collect() for sample in family.samples]
+        return {sample.exemplar.labels["trace_id"] for sample in samples if sample.exemplar}
+
     def assert_no_open_span(self) -> None:
         """Fail if a span was started and not ended."""
         assert not self._open, f"spans left open: {sorted(self._open.values())}"  # noqa: S101

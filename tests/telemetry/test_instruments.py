@@ -56,7 +56,7 @@ def test_a_refused_point_is_reported_and_leaves_no_series():
     refused = []
     instruments = Instruments(EXAMPLE_LABELS, refuse=lambda row, values: refused.append((row, values)))
     before = series(instruments.registry, REQUESTS_TOTAL.name)
-    instruments.counters[REQUESTS_TOTAL].at(("/chat/stream", "vanished")).inc()
+    instruments.counters[REQUESTS_TOTAL]["/chat/stream", "vanished"].inc(1)
     assert refused == [(REQUESTS_TOTAL, ("/chat/stream", "vanished"))]
     assert series(instruments.registry, REQUESTS_TOTAL.name) == before
 
