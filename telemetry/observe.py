@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from opentelemetry import context, trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import Tracer, TracerProvider
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
@@ -19,6 +19,7 @@ from opentelemetry.util.types import AttributeValue
 from telemetry.catalogue import Attr, LogEvent, Metric
 from telemetry.instruments import Instruments
 from telemetry.logs import Logger
+from telemetry.spans import ChildSpan
 
 _PROPAGATOR = TraceContextTextMapPropagator()  # W3C trace context alone: baggage would carry a client's words onwards
 _KINDS = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "server": SpanKind.SERVER}
@@ -140,7 +141,7 @@ class Observer:
 
     def __init__(self, tracer_provider: TracerProvider, instruments: Instruments, logger: Logger) -> None:
         self.tracer_provider = tracer_provider
-        self._tracer = tracer_provider.get_tracer("forebay")
+        self._tracer = cast("Tracer", tracer_provider.get_tracer("forebay"))
         self._counters = instruments.counters
         self._gauges = instruments.gauges
         self._histograms = instruments.histograms
@@ -205,9 +206,11 @@ class Observer:
             return self._unseen
         current = trace.get_current_span()
         around = current.get_span_context()
-        if around.is_valid and not around.trace_flags.sampled and not around.is_remote:
-            # The SDK would come to the same, with a span id that leads nowhere, in 10 µs instead of 1 (measured).
-            return _Unsampled(current)
+        if around.is_valid and not around.is_remote:  # the trace's fate is decided: the sampler need not be asked
+            if not around.trace_flags.sampled:
+                return _Unsampled(current)
+            if not links:
+                return SpanScope(ChildSpan(self._tracer, name, around, _KINDS[kind], attributes))
         otel_links = [trace.Link(remote) for remote in map(remote_span, links) if remote is not None]
         return SpanScope(self._tracer.start_span(name, kind=_KINDS[kind], attributes=attributes, links=otel_links))
 
