@@ -45,7 +45,7 @@ class Anthropic:
             ProviderFailure: It refused, broke off, or sent what is no event.
         """
         try:
-            async with self._upstream.post(_PATH, msgspec.json.encode(self._body(request))) as answer:
+            with await self._upstream.post(_PATH, msgspec.json.encode(self._body(request))) as answer:
                 reader = EventReader(answer.request_id)
                 while not reader.done and (payloads := await answer.events()):
                     for said in at_once(reader.read, payloads):

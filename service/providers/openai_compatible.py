@@ -7,7 +7,6 @@ provider stops. Source: https://platform.openai.com/docs/api-reference/chat (wha
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -43,27 +42,27 @@ class OpenAICompatible:
         Raises:
             ProviderFailure: It refused, broke off, or sent what is no chunk.
         """
-        async with AsyncExitStack() as stack:
-            opened = await self._open(stack, request)
-            if isinstance(opened, Finish):
-                yield (opened,)
-                return
-            reader = ChunkReader(opened.request_id)
-            while not reader.done and (payloads := await opened.events()):
+        opened = await self._open(request)
+        if isinstance(opened, Finish):
+            yield (opened,)
+            return
+        with opened as answer:
+            reader = ChunkReader(answer.request_id)
+            while not reader.done and (payloads := await answer.events()):
                 for said in at_once(reader.read, payloads):
                     yield said
             if not reader.ended:
-                raise malformed(opened.request_id)
+                raise malformed(answer.request_id)
             if usage := reader.usage():
                 yield (usage,)
-            await opened.drain()
+            await answer.drain()
 
-    async def _open(self, stack: AsyncExitStack, request: ModelRequest) -> Answer | Finish:
+    async def _open(self, request: ModelRequest) -> Answer | Finish:
         """Send the request, again without what the server turns out not to know; a filtered prompt is an ending."""
         while True:
             body = self._body(request)
             try:
-                return await stack.enter_async_context(self._upstream.post(_PATH, msgspec.json.encode(body)))
+                return await self._upstream.post(_PATH, msgspec.json.encode(body))
             except Refused as refused:
                 if refused.failure.provider_code == "content_filter":
                     return Finish("content_filter")
