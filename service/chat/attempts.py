@@ -87,7 +87,9 @@ async def attempt(call: ModelCall, chosen: Chosen, place: Place, reserve: float)
     leave = chosen.circuit.attempt(loop.time())
     if leave is None:
         raise ProviderUnavailable(retry_after=chosen.circuit.rest(loop.time()))
-    request = replace(call.request, attempt=call.request.attempt + call.attempts)
+    request = call.request
+    if call.attempts:
+        request = replace(request, attempt=request.attempt + call.attempts)
     call.attempts += 1
     verdict = UNFORESEEN
     with turn.observer.span(f"chat {chosen.label}", kind="client", attributes=_asked(chosen, request)) as span:
@@ -190,10 +192,13 @@ class _Reading:
             self.used.wasted += len(tokens)
 
     async def _say_slowly(self, tokens: Sequence[str], text: list[str]) -> None:
-        """Say more than there is room for: one after the other, as the reader takes them."""
-        for token in tokens:
-            self._count((token,), text)
-            await self.call.turn.emit_in(self.call.step, token)
+        """Say more than there is room for: what there is room for, and the rest as the reader takes it."""
+        turn, outbox = self.call.turn, self.call.turn.outbox
+        while tokens:
+            await turn.has_room(self.call.step)
+            run, tokens = tokens[: outbox.room], tokens[outbox.room :]
+            self._count(run, text)
+            outbox.put_all(run)
 
     def _begin(self, alarm: Alarm, seconds: float) -> None:
         """The first delta is there, `seconds` after the attempt was sent: from now on nobody else is asked."""

@@ -246,14 +246,18 @@ class Turn:
         """Send `event` from within `step`, whose clock stands still while the reader is slow."""
         if not isinstance(event, str) and event.kept:
             self._keep(event)
+        await self.has_room(step)
+        self.outbox.put_nowait(event)
+
+    async def has_room(self, step: phase) -> None:
+        """Wait while the queue is full, the clock of `step` standing still: it is the reader who is slow."""
         if not self.outbox.full:
-            self.outbox.put_nowait(event)
             return
         loop = asyncio.get_running_loop()
         since = loop.time()
         step.stop_clock()
         try:
-            await self.outbox.put(event)
+            await self.outbox.has_room()
         finally:
             step.start_clock()
             self.producer_blocked += loop.time() - since

@@ -59,11 +59,15 @@ class Outbox(Generic[E]):
 
     async def put(self, event: E) -> None:
         """Add `event`, waiting while the queue is full: the caller bounds that wait."""
+        await self.has_room()
+        self.put_nowait(event)
+
+    async def has_room(self) -> None:
+        """Wait while the queue is full."""
         while self.full:
             room: Waiter = asyncio.get_running_loop().create_future()
             self._writers.append(room)
             await room  # of one that is cancelled the future is done: it is passed over
-        self.put_nowait(event)
 
     def put_nowait(self, event: E) -> None:
         """Add `event`; raise asyncio.QueueFull when `put` would wait."""
