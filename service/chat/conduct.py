@@ -45,7 +45,7 @@ def new_turn(use: Parts, door: Door, span: Span) -> Turn:
         started=now,
         total=Total(now + plan.total),
         plan=plan,
-        observer=use.observer,
+        observer=use.observer.within(span),
         span=span,
         outbox=Outbox(use.habits.stream_queue),
         wants_phases=door.wants_phases,
