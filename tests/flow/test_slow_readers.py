@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from service.ports import Finish, Usage
 from telemetry import catalogue as rows
 from telemetry.catalogue import Attr
 from tests.flow.house import in_house
+from tests.flow.parts import Says
 
 QUICK = "sim:ttft_ms=0,interval_ms=0,tokens=200"
 
@@ -47,6 +49,36 @@ def test_what_waits_is_joined_into_one_write_and_no_delta_is_lost():
         assert sum(kind == "token_delta" for kind, _ in client.events) == 200
         assert client.writes < 40
         assert (await house.message()).text == client.text
+
+    in_house(scenario, stream_queue=8)
+
+
+def test_a_read_larger_than_the_queue_waits_for_the_reader_and_nothing_of_it_is_lost_or_merged():
+    async def scenario(house):
+        words = tuple(f"word{number} " for number in range(50))
+        house.model._model = Says(words, (*words, Finish("stop"), Usage(1, 100)))
+        client = await house.chat(pause=0.6)
+        told = [data["text"] for kind, data in client.events if kind == "token_delta"]
+        assert told == [*words, *words]
+        assert client.event("message_completed")["usage"]["generated_tokens"] == 100
+        assert house.recorder.total(rows.STREAM_QUEUE_HIGH_WATER) == 8
+        assert house.recorder.value(rows.TIMEOUTS_TOTAL) == 0
+        assert house.recorder.total(rows.STREAM_MAX_GAP_SECONDS) < 0.001
+
+    in_house(scenario, stream_queue=8, budgets={"token_gap": 0.5}, row={"generation": 1.0})
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_read_is_kept_what_it_could_be_sent():
+    async def scenario(house):
+        words = tuple(f"word{number} " for number in range(50))
+        house.model._model = Says((*words, Finish("stop")))
+        client = house.client(pause=0.6)
+        task = house.connect(client)
+        client.leave_in(2.0)
+        await task
+        stored = (await house.message()).text
+        assert stored.startswith(client.text)
+        assert len(client.text.split()) <= len(stored.split()) <= len(client.text.split()) + 2 * 8
 
     in_house(scenario, stream_queue=8)
 

@@ -56,6 +56,40 @@ def test_a_producer_waits_while_it_is_full_and_goes_on_when_something_was_taken(
     run(scene())
 
 
+def test_many_are_put_at_once_or_none_of_them():
+    async def scene():
+        outbox = Outbox(4)
+        reader = asyncio.create_task(outbox.take())
+        await asyncio.sleep(5)
+        outbox.put_all("abc")
+        assert await reader == ["a", "b", "c"]
+        outbox.put_all("de")
+        assert outbox.room == 2
+        with pytest.raises(asyncio.QueueFull):
+            outbox.put_all("fgh")
+        outbox.put_all("fg")
+        assert outbox.full
+        assert outbox.high_water == 4
+        assert await outbox.take() == ["d", "e", "f", "g"]
+
+    run(scene())
+
+
+def test_nothing_put_is_no_beginning_and_wakes_nobody():
+    async def scene():
+        outbox = Outbox(1)
+        reader = asyncio.create_task(outbox.take())
+        await asyncio.sleep(5)
+        outbox.put_all(())
+        await asyncio.sleep(5)
+        assert not reader.done()
+        assert not outbox.opened
+        outbox.close()
+        await reader
+
+    run(scene())
+
+
 def test_a_full_queue_can_still_be_closed_with_last_words():
     async def scene():
         outbox = Outbox(1)
@@ -169,6 +203,14 @@ class AnyOrder(RuleBasedStateMachine):
 
         self.settle(put)
 
+    @precondition(lambda self: not self.outbox.closed)
+    @rule(number=st.integers(0, BOUND))
+    def many_are_put_where_there_is_room(self, number):
+        if number <= self.outbox.room:
+            events = [self.next("D") for _ in range(number)]
+            self.sent += events
+            self.settle(lambda: self.outbox.put_all(events))
+
     def next(self, name):
         self.number += 1
         return (name, self.number)
@@ -210,7 +252,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost_doubled_or_out_of_order_and_the_bound_is_kept(self):
         assert len(self.outbox) <= self.BOUND
-        for producer in "ABC":
+        for producer in "ABCD":
             mine = [number for name, number in self.taken if name == producer]
             assert mine == sorted(mine)
         assert "end" not in [name for name, _ in self.taken[:-1]]
