@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from service.errors import TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -90,11 +90,10 @@ class Wire:
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self._more_headers]})
 
-    async def write(self, data: bytes, *, last: bool) -> None:
+    def write(self, data: bytes, *, last: bool) -> Awaitable[None]:
         """Send a piece of the body; waits while the peer does not read."""
         self._handed_over = last
-        message: Message = {"type": "http.response.body", "body": data, "more_body": not last}
-        await self._send(message)
+        return self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     def abort(self) -> None:
         """Free the socket at once: closing would wait for the reader to take what is buffered."""

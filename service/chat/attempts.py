@@ -171,11 +171,8 @@ class _Reading:
                 tokens = [delta for delta in deltas if type(delta) is Text]
                 if len(tokens) < len(deltas):
                     self._gather(deltas)
-                if buffered:
+                if buffered or turn.outbox.put_all(tokens):
                     self._count(tokens, text)
-                elif len(tokens) <= turn.outbox.room:
-                    self._count(tokens, text)
-                    turn.outbox.put_all(tokens)
                 else:
                     await self._say_slowly(tokens, text)
                     at = now()

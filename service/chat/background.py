@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -108,8 +107,10 @@ class Listener:
 class Silent(Outbox[Any]):
     """Takes events and keeps none: of a single answer only the text counts."""
 
-    def put_all(self, more: Sequence[Any]) -> None:
+    def put_all(self, more: Sequence[Any]) -> bool:
         """Throw `more` away."""
+        del more
+        return True
 
 
 class Background:
@@ -144,7 +145,7 @@ class Background:
         use = self._use
         listener = Listener(b"", "")
         turn = new_turn(use, listener, use.observer.current())
-        turn.outbox, turn.principal = Silent(sys.maxsize), principal
+        turn.outbox, turn.principal = Silent(1), principal
         turn.ask = Ask(session_id="", message=question, streamed=False)
         account = SideAccount(turn)
         try:

@@ -24,7 +24,8 @@ class Outbox(Generic[E]):
     """At most `bound` events wait, whatever the reader does. One consumer; producers may be several."""
 
     __slots__ = (
-        "_bound", "_closed", "_events", "_last", "_loop", "_nudged", "_reader", "_writers", "high_water", "opened",
+        "_bound", "_closed", "_events", "_last", "_loop", "_nudged", "_reader", "_writers", "drained", "high_water",
+        "opened",
     )  # fmt: skip
 
     def __init__(self, bound: int) -> None:
@@ -38,6 +39,7 @@ class Outbox(Generic[E]):
         self._writers: deque[Waiter] = deque()
         self.high_water = 0
         self.opened = False  # whether anything was ever put: a stream has begun
+        self.drained = False  # whether the end was taken: `take` has nothing more
 
     def __len__(self) -> int:
         return len(self._events)
@@ -71,16 +73,17 @@ class Outbox(Generic[E]):
 
     def put_nowait(self, event: E) -> None:
         """Add `event`; raise asyncio.QueueFull when `put` would wait."""
-        self.put_all((event,))
+        if not self.put_all((event,)):
+            raise asyncio.QueueFull
 
-    def put_all(self, more: Sequence[E]) -> None:
-        """Add `more`, one event after the other; raise asyncio.QueueFull, adding none, when there is no `room`."""
+    def put_all(self, more: Sequence[E]) -> bool:
+        """Add `more`, one event after the other; return False, having added none, when there is no `room`."""
         events = self._events
         depth = len(events) + len(more)
         if depth > self._bound:
-            raise asyncio.QueueFull
+            return False
         if not more:
-            return
+            return True
         self.opened = True
         events += more
         if depth > self.high_water:  # noqa: PLR1730  (for every token: a call of max costs four times the comparison)
@@ -90,6 +93,7 @@ class Outbox(Generic[E]):
             self._reader = None  # once is enough, however much comes before it runs
             if not reader.done():
                 reader.set_result(None)
+        return True
 
     def close(self, last: E | None = None) -> None:
         """End the stream with `last`, at once; a second call changes nothing."""
@@ -116,20 +120,18 @@ class Outbox(Generic[E]):
         events, self._events, self._nudged = self._events, [], False
         if self._writers:
             self._wake_writers()
-        if self._last is not None:
-            events.append(self._last)
-            self._last = None
+        if self._closed:
+            self.drained = True
+            if self._last is not None:
+                events.append(self._last)
+                self._last = None
         return events
-
-    @property
-    def drained(self) -> bool:
-        """Whether the end was taken: `take` has nothing more."""
-        return self._closed and self._last is None and not self._events
 
     def discard(self) -> None:
         """Throw away what waits, its reader being gone."""
         self._events = []
         self._last = None
+        self.drained = self._closed
         self._wake_writers()
 
     def _wake_writers(self) -> None:

@@ -34,22 +34,22 @@ async def deliver(turn: Turn, writer: Writer, first: Sequence[Sent], keep_alive:
     Raises:
         PhaseTimeout: one write was not taken within its budget.
     """
-    loop, outbox = asyncio.get_running_loop(), turn.outbox
+    now, outbox = asyncio.get_running_loop().time, turn.outbox
     with phase(turn, STREAM_EMIT, budget=inf) as step:
         pulse = _Pulse(turn, keep_alive)
         try:
             events, last = first, outbox.drained
             while True:
-                before = loop.time()
+                before = now()
                 step.expect(STREAM_EMIT.name, turn.plan.emit)
                 try:
                     await writer.write(events, last=last)
                 finally:
-                    pulse.last = now = loop.time()
-                    turn.reader_blocked += now - before
+                    pulse.last = after = now()
+                    turn.reader_blocked += after - before
                 step.relax()
                 if turn.first_token_at is None and any(isinstance(event, str) for event in events):
-                    turn.first_token_at = now
+                    turn.first_token_at = after
                 if last:
                     return
                 events = await outbox.take()
