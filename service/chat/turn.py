@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from service.chat.events import PhaseEvent, RetrievalCompleted
 from service.chat.events import Warning as WarningEvent
@@ -283,13 +283,8 @@ class Turn:
         """Tell a developer who asked for it; a full queue drops this one, which is only a help."""
         if not self.wants_phases:
             return
-        event = PhaseEvent(
-            phase=name,
-            state="ended" if outcome else "started",
-            budget_ms=budget_ms,
-            elapsed_ms=elapsed_ms,
-            outcome=outcome,
-        )
+        state: Literal["started", "ended"] = "ended" if outcome else "started"
+        event = PhaseEvent(phase=name, state=state, budget_ms=budget_ms, elapsed_ms=elapsed_ms, outcome=outcome)
         if not self.outbox.opened:
             self.phase_events.append(event)
         elif self.show_phases and not self.outbox.full and not self.outbox.closed:
