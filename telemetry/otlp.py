@@ -21,11 +21,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind, StatusCode
 
-_fixed64 = struct.Struct("<Q").pack
+_times = struct.Struct("<cQcQ").pack
 _double = struct.Struct("<d").pack
 _KINDS = {kind: b"\x30" + bytes((kind.value + 1,)) for kind in SpanKind}  # OTLP counts from 1, the API from 0
+_STATUS = {code: b"\x7a\x02\x18" + bytes((code.value,)) if code.value else b"\x7a\x00" for code in StatusCode}
 _LOCAL_PARENT, _REMOTE_PARENT = b"\x85\x01\x00\x01\x00\x00", b"\x85\x01\x00\x03\x00\x00"  # flags, bits 8 and 9
 
 
@@ -74,12 +75,13 @@ def _origin(resource: Resource, scope: InstrumentationScope | None) -> tuple[byt
 
 def _span(span: ReadableSpan) -> bytes | None:
     """Return one span as an element of ScopeSpans, None if it has something that is not written here."""
-    context, parent, status = span.context, span.parent, span.status
-    usual = not (span.events or span.links or status.description or span.dropped_attributes or span.dropped_events)
-    if context is None or context.trace_state or not (usual and span.start_time and span.end_time):
+    context, parent, status, start, end = span.context, span.parent, span.status, span.start_time, span.end_time
+    if context is None or context.trace_state or not (start and end) or status.description:
+        return None
+    if span.events or span.links or span.dropped_attributes:
         return None
     try:
-        attributes = [_attribute(key, value) for key, value in _attributes(span).items()]
+        attributes = _attributes(span)
     except (TypeError, ValueError):  # a value of another kind, or text that is no UTF-8
         return None
     return _field(
@@ -87,30 +89,35 @@ def _span(span: ReadableSpan) -> bytes | None:
         b"".join(
             [
                 b"\x0a\x10", context.trace_id.to_bytes(16, "big"), b"\x12\x08", context.span_id.to_bytes(8, "big"),
-                _parent(parent), _text(b"\x2a", span.name), _KINDS[span.kind],
-                b"\x39", _fixed64(span.start_time), b"\x41", _fixed64(span.end_time),
+                b"" if parent is None else b"\x22\x08" + parent.span_id.to_bytes(8, "big"),
+                _name(span.name), _KINDS[span.kind], _times(b"\x39", start, b"\x41", end),
                 *attributes,
-                b"\x7a\x02\x18" + bytes((status.status_code.value,)) if status.status_code.value else b"\x7a\x00",
+                _STATUS[status.status_code],
                 _REMOTE_PARENT if parent is not None and parent.is_remote else _LOCAL_PARENT,
             ]
         ),
     )  # fmt: skip
 
 
-def _attributes(span: ReadableSpan) -> dict[str, object]:
-    """Return the attributes as a dict: the SDK's own mapping is locked and looked into for each of them."""
-    return cast("MappingProxyType[str, object]", span.attributes).copy() if span.attributes else {}
+def _attributes(span: ReadableSpan) -> list[bytes]:
+    if not span.attributes:
+        return []
+    # As a dict: the SDK's own mapping is locked and looked into for each of them.
+    pairs = cast("MappingProxyType[str, object]", span.attributes).copy()
+    try:
+        return list(map(_scalar, pairs, pairs.values()))
+    except TypeError:  # one is a list, or of another kind
+        return [_list(key, value) if isinstance(value, tuple) else _scalar(key, value) for key, value in pairs.items()]
 
 
-def _parent(parent: SpanContext | None) -> bytes:
-    return b"" if parent is None else b"\x22\x08" + parent.span_id.to_bytes(8, "big")
+def _list(key: str, values: tuple[object, ...]) -> bytes:
+    listed = b"".join([_field(b"\x0a", _value(one)) for one in values])
+    return _field(b"\x4a", _text(b"\x0a", key) + _field(b"\x12", _field(b"\x2a", listed)))
 
 
-def _attribute(key: str, value: object) -> bytes:
-    if isinstance(value, tuple):
-        values = b"".join([_field(b"\x0a", _value(one)) for one in value])
-        return _field(b"\x4a", _text(b"\x0a", key) + _field(b"\x12", _field(b"\x2a", values)))
-    return _scalar(key, value)
+@lru_cache(maxsize=1_024)
+def _name(name: str) -> bytes:
+    return _text(b"\x2a", name)
 
 
 @lru_cache(maxsize=4_096, typed=True)  # most are the same from turn to turn; typed, or True would be told as 1
@@ -138,11 +145,10 @@ def _field(tag: bytes, data: bytes) -> bytes:
     return tag + _varint(len(data)) + data
 
 
+@lru_cache(maxsize=4_096)  # nearly all are lengths
 def _varint(number: int) -> bytes:
-    if number < 128:  # noqa: PLR2004  (seven bits: the one byte of most lengths)
-        return bytes((number,))
     encoded = bytearray()
-    while number > 127:  # noqa: PLR2004
+    while number > 127:  # noqa: PLR2004  (seven bits for each byte)
         encoded.append(number & 127 | 128)
         number >>= 7
     encoded.append(number)
