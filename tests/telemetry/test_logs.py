@@ -6,10 +6,13 @@ import threading
 import warnings
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from telemetry import logs
 from telemetry.catalogue import LOG_BUG, LOG_DEGRADED, LOG_REQUEST
 from telemetry.instruments import Instruments
+from telemetry.log_processors import _SECRET_VALUE, REDACTED, without_secrets
 from telemetry.logs import configure
 from telemetry.observe import Observer
 from telemetry.testing import EXAMPLE_LABELS
@@ -249,3 +252,14 @@ def test_closing_gives_the_loggers_back(opened):
     assert (logging.getLogger().handlers, logging.getLogger("httpx").level) != before
     written.logging.close()
     assert (logging.getLogger().handlers, logging.getLogger("httpx").level) == before
+
+
+# Letters that the expression takes for others whatever their case: the long s, the sign of Kelvin.
+PIECES = st.sampled_from(
+    ["bearer", "BeaREr", " ", "fb_", "FB_x_", "sk-", "\u017fk-", "s\u212a-", "12345678", "ﬀ", "İ", "b"]
+)
+
+
+@given(st.lists(PIECES | st.text(max_size=3), max_size=8).map("".join))
+def test_a_text_that_is_looked_at_in_passing_comes_out_as_the_expression_leaves_it(text):
+    assert without_secrets(text) == _SECRET_VALUE.sub(REDACTED, text)
