@@ -60,6 +60,11 @@ class Span:
             self._judged = True
         self._otel.set_attribute(key, value)
 
+    def put(self, facts: Mapping[str, AttributeValue | None]) -> None:
+        """Set those of several attributes that are known, at once."""
+        self._judged = self._judged or not _VERDICTS.isdisjoint(facts)
+        self._otel.set_attributes({key: value for key, value in facts.items() if value is not None})
+
     def event(self, name: str, **attributes: AttributeValue) -> None:
         """Add a moment to the span."""
         self._otel.add_event(name, attributes)
@@ -110,6 +115,9 @@ class _Unseen(Span):
 
     def set(self, key: str, value: AttributeValue) -> None:
         """Forget it."""
+
+    def put(self, facts: Mapping[str, AttributeValue | None]) -> None:
+        """Forget them."""
 
     def event(self, name: str, **attributes: AttributeValue) -> None:
         """Forget it."""

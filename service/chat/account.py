@@ -113,9 +113,7 @@ class Account:
             Attr.DEGRADED: ",".join(turn.degradations) or None,
             Attr.REPLAYED: replayed or None,
         }
-        for name, value in facts.items():
-            if value is not None:
-                turn.span.set(name, value)
+        turn.span.put(facts)
         if outcome in ("timed_out", "errored"):
             turn.span.fail("timeout" if outcome == "timed_out" or turn.error is None else turn.error.code)
         turn.observer.log(

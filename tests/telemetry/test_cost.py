@@ -51,6 +51,7 @@ def test_an_observer_within_a_trace_that_nobody_sees_says_who_it_is_and_makes_no
         inside = observer.within(server)
         with inside.span("model.stream") as phase, inside.span("chat sim", kind="client") as attempt:
             phase.set(Attr.OUTCOME, "ok")
+            phase.put({Attr.HITS: 3})
             phase.event("moment")
             phase.link({"traceparent": f"00-{1:032x}-{1:016x}-01"})
             attempt.fail("timeout")

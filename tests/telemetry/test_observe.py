@@ -56,6 +56,15 @@ def test_an_exception_after_a_verdict_changes_nothing():
     assert "error.type" not in recorder.span("policy.check")["attributes"]
 
 
+def test_facts_are_put_on_a_span_at_once_and_what_is_not_known_is_left_out():
+    observer, recorder = recording_observer()
+    with contextlib.suppress(PermissionError), observer.span("policy.check") as span:
+        span.put({Attr.HITS: 3, Attr.DEGRADED: None, Attr.OUTCOME: "rejected"})
+        raise PermissionError
+    assert recorder.span("policy.check")["attributes"] == {Attr.HITS: 3, Attr.OUTCOME: "rejected"}
+    assert recorder.span("policy.check")["status"] == "UNSET", "an outcome among them is a verdict"
+
+
 def test_a_failed_phase_says_which_kind_of_error():
     observer, recorder = recording_observer()
     with contextlib.suppress(TimeoutError), observer.span("rerank") as span:
