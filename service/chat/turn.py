@@ -244,10 +244,8 @@ class Turn:
 
     async def emit_in(self, step: phase, event: Sent) -> None:
         """Send `event` from within `step`, whose clock stands still while the reader is slow."""
-        if not isinstance(event, str) and event.kept:
-            self._keep(event)
         await self.has_room(step)
-        self.outbox.put_nowait(event)
+        await self.emit(event)
 
     async def has_room(self, step: phase) -> None:
         """Wait while the queue is full, the clock of `step` standing still: it is the reader who is slow."""

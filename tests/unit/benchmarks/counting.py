@@ -26,21 +26,21 @@ PAUSE = 0.001  # virtual seconds before each word: the one before it has been wr
 
 
 class Speaker:
-    """A model that says `tokens` words after a pause each, so that none shares a write; the pause is a timer."""
+    """A model that says `tokens` words, so many of them `at_once`, after a pause that is a timer: each has a write."""
 
     name = "simulated"
 
-    def __init__(self, tokens):
-        self._tokens = tokens
+    def __init__(self, tokens, at_once=1):
+        self._tokens, self._at_once = tokens, at_once
         self.memory = {}  # what `blocks_of_ours` found, by how many words had been said
         self.look_at = ()
 
     async def stream(self, request):
-        for number in range(self._tokens):
+        for number in range(0, self._tokens, self._at_once):
             await asyncio.sleep(PAUSE)
             if number in self.look_at:
                 self.memory[number] = blocks_of_ours()
-            yield (f"word{number} ",)
+            yield [f"word{number + place} " for place in range(self._at_once)]
         yield (Finish("stop"),)
 
     async def close(self):
@@ -65,11 +65,11 @@ async def ask(house, way):
 
 
 @cache
-def counted(way, tokens):
+def counted(way, tokens, at_once=1):
     """What a turn of so many tokens does: calls, by what they are."""
 
     async def scenario(house):
-        house.routes.add("simulated", Speaker(tokens))
+        house.routes.add("simulated", Speaker(tokens, at_once))
         await ask(house, way)  # what is done once in a process is done
         counts = Counter()
         spans, lines = len(house.recorder.spans), len(house.recorder.logs)

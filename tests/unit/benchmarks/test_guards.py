@@ -44,9 +44,10 @@ TOKEN = {
     "tasks": 0,
     "statements": 0,
     "writes": 1,
-    "calls": 35,
+    "calls": 34,
 }
-CHUNK = 5  # calls that read one chunk of a provider
+AT_ONCE, OF_MANY = 50, 2  # calls for each of so many tokens that come in one read
+CHUNK = 3  # calls that read one chunk of a provider
 BLOCKS = 0.05  # of memory, for each token of an answer that is being told: its text is all that may be kept
 
 
@@ -59,6 +60,12 @@ def held(what, seen, allowed, of_what):
 @pytest.mark.parametrize("way", TURN)
 def test_a_token_costs_no_more_than_this(way, what, allowed):
     held(what, of_token(way, what), allowed, f"token, {way}")
+
+
+@pytest.mark.parametrize("way", TURN)
+def test_a_token_that_comes_with_many_costs_next_to_nothing_of_its_own(way):
+    few, many = (counted(way, tokens, AT_ONCE)["calls"] for tokens in (FEW, MANY))
+    held("calls", (many - few) / (MANY - FEW), OF_MANY, f"token of {AT_ONCE} at once, {way}")
 
 
 @pytest.mark.parametrize(("way", "what"), [(way, what) for way, costs in TURN.items() for what in costs])
