@@ -52,17 +52,17 @@ class ChildSpan(Span):
 
     def set_attribute(self, key: str, value: AnyValue) -> None:
         """Set an attribute, unless the span has ended."""
-        if self._end_time is not None:
-            super().set_attribute(key, value)  # which complains
-            return
-        longest = self._limits.max_span_attribute_length
-        plain = type(value) in _AS_THEY_ARE or (type(value) is str and (longest is None or len(value) <= longest))
-        self._attributes[key] = value if plain else _clean_attribute_value(value, longest)
+        self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
         """Set several of them."""
+        if self._end_time is not None:
+            super().set_attributes(attributes)  # which complains
+            return
+        longest = self._limits.max_span_attribute_length
         for key, value in attributes.items():
-            self.set_attribute(key, value)
+            plain = type(value) in _AS_THEY_ARE or (type(value) is str and (longest is None or len(value) <= longest))
+            self._attributes[key] = value if plain else _clean_attribute_value(value, longest)
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """Add a moment, unless the span has ended."""
