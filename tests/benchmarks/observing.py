@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from tests.benchmarks.load import load
-from tests.benchmarks.measure import Numbers, Server, cpu_seconds, interleaved, ratios, values
+from tests.benchmarks.measure import Numbers, Rounds, Server, cpu_seconds, interleaved, ratios, values
 from tests.benchmarks.results import Result, Row
 from tests.benchmarks.service import HEADERS, SIMULATED, WIDE, Forebay, traced
 
@@ -40,17 +40,22 @@ def once(server: Server, kind: tuple[str, dict]) -> Numbers:
 def run(rounds: int = 24) -> Result:
     """Measure it."""
     rows = []
+    for name, kind in (("turn", TURN), ("relay", RELAY)):
+        found = _found(kind, rounds)
+        rows.append(Row(f"{name}: ms of CPU per stream, telemetry off", values(found, "off", "CPU")))
+        rows += [
+            Row(f"{name}: CPU with everything on, sampled {ratio}", ratios(found, ratio, "off", "CPU"), goal)
+            for ratio, goal in GOALS.items()
+        ]
+    about = f"{rounds} rounds of {STREAMS} streams of {TOKENS} tokens, {CONCURRENCY} at once"
+    return Result("Full telemetry against none", __doc__, about, rows)
+
+
+def _found(kind: tuple[str, dict], rounds: int) -> Rounds:
+    """Measure one kind of stream, on servers that have served no other."""
     with ExitStack() as stack:
         collector = stack.enter_context(Server("collector"))
         servers = {"off": stack.enter_context(Forebay(WIDE + SIMULATED, telemetry="off"))}
         for ratio in GOALS:
             servers[ratio] = stack.enter_context(Forebay(traced(collector.url, float(ratio)) + WIDE + SIMULATED))
-        for name, kind in (("turn", TURN), ("relay", RELAY)):
-            found = interleaved({which: partial(once, server, kind) for which, server in servers.items()}, rounds)
-            rows.append(Row(f"{name}: ms of CPU per stream, telemetry off", values(found, "off", "CPU")))
-            rows += [
-                Row(f"{name}: CPU with everything on, sampled {ratio}", ratios(found, ratio, "off", "CPU"), goal)
-                for ratio, goal in GOALS.items()
-            ]
-    about = f"{rounds} rounds of {STREAMS} streams of {TOKENS} tokens, {CONCURRENCY} at once"
-    return Result("Full telemetry against none", __doc__, about, rows)
+        return interleaved({which: partial(once, server, kind) for which, server in servers.items()}, rounds)
