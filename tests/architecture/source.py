@@ -31,7 +31,8 @@ class Source:
 def sources(*folders: str) -> tuple[Source, ...]:
     """Return the Python files below `folders`, in order."""
     paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-    texts = [(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+    names = [name for path in paths if "/." not in (name := path.relative_to(ROOT).as_posix())]  # somebody's installed
+    texts = [(name, (ROOT / name).read_text(encoding="utf-8")) for name in names]
     return tuple(
         Source(name, text, ast.parse(text, name)) for name, text in texts if not name.startswith(NOT_WRITTEN_BY_HAND)
     )
