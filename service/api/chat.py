@@ -51,6 +51,13 @@ class SseDoor(HttpDoor):
         self._sequence += len(events)
         await self._wire.write(data, last=last)
 
+    def write_now(self, events: Sequence[Sent]) -> bool:
+        """Send `events`, none of them the last; False, and nothing is sent, where that would wait."""
+        if not self._wire.write_now(encode_all(events, self._sequence)):
+            return False
+        self._sequence += len(events)
+        return True
+
     async def _accept(self, event: JobAccepted) -> None:
         """Answer with the job instead of a stream."""
         headers, body = accepted(event.accepted.job)

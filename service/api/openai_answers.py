@@ -15,7 +15,7 @@ from service.chat.events import ClientToolCalls, Error, MessageCompleted, Messag
 from service.errors import STATUS_OF
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from service.chat.events import Sent
     from service.ports import ToolCall
@@ -36,6 +36,10 @@ class Chunks:
         self._created, self._include_usage = created, include_usage
         self._head: dict[str, Any] = {}
         self._of_text = b""
+
+    def encode_all(self, events: Sequence[Sent]) -> bytes:
+        """Return `events` as server-sent events in one piece, b"" if the format has a place for none of them."""
+        return b"".join([self.encode(event) for event in events])
 
     def encode(self, event: Sent) -> bytes:
         """Return `event` as server-sent events, b"" if the format has no place for it."""

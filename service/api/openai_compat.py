@@ -90,7 +90,7 @@ class OpenAIDoor(HttpDoor):
         if self._chunks is None:
             await self._collect(events)
             return
-        data = b"".join([self._chunks.encode(event) for event in events])
+        data = self._chunks.encode_all(events)
         if not (data or last):
             if events:
                 return  # events that OpenAI's format has no place for
@@ -98,6 +98,13 @@ class OpenAIDoor(HttpDoor):
         if not self._wire.started:
             await self._wire.start(OK, SSE_HEADERS)
         await self._wire.write(data, last=last)
+
+    def write_now(self, events: Sequence[Sent]) -> bool:
+        """Send `events`, none of them the last, as chunks; False, and nothing is sent, where that would wait."""
+        if self._chunks is None:
+            return False
+        data = self._chunks.encode_all(events)
+        return not data or self._wire.write_now(data)
 
     async def _collect(self, events: Sequence[Sent]) -> None:
         for event in events:

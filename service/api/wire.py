@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from service.errors import TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.types import Receive, Scope, Send
 
@@ -25,6 +25,7 @@ class Wire:
         self._gone = False
         self._handed_over = False
         self._more_headers: Headers = []
+        self._straight: Callable[[bytes], bool] | None = scope.get("extensions", {}).get("forebay.write")
         self.started = False
 
     def header(self, name: bytes) -> str | None:
@@ -94,6 +95,12 @@ class Wire:
         """Send a piece of the body; waits while the peer does not read."""
         self._handed_over = last
         return self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    def write_now(self, data: bytes) -> bool:
+        """Send a piece of the body, not its last; False, and nothing is sent, where that would or might wait."""
+        if self._straight is None or not self.started or self._handed_over:
+            return False
+        return self._straight(data)
 
     def abort(self) -> None:
         """Free the socket at once: closing would wait for the reader to take what is buffered."""

@@ -97,6 +97,11 @@ class Listener:
                 case MessageCompleted():
                     self.told |= {**event.model_dump(mode="json"), "text": "".join(self._text)}
 
+    def write_now(self, events: Sequence[Sent]) -> bool:
+        """Leave it to `write`."""
+        del events
+        return False
+
     async def refuse(self, error: ForebayError, trace_id: str) -> None:
         """Tell nobody: the turn keeps its error."""
 

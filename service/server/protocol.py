@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import socket
 import struct
-from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import Cause
+from service.server.reading import PipelineFull, Reading, Refused
 from service.server.refusals import OnCut, OnRefused, path_of, refusal
 
 if TYPE_CHECKING:
@@ -31,30 +31,11 @@ if TYPE_CHECKING:
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Reading(Enum):
-    """How far the request that is being read has come."""
-
-    NOTHING = "nothing"
-    HEAD = "head"
-    BODY = "body"
-
-
-class _Refused(Exception):
-    """Stops the parser; raised in its callbacks, which must not write to the connection themselves."""
-
-    def __init__(self, status: HTTPStatus) -> None:
-        self.status = status
-
-
-class _PipelineFull(Exception):
-    """A second request was pipelined behind one that already waits."""
-
-
 class HardenedProtocol(HttpToolsProtocol):
     """HTTP/1.1 on one connection.
 
-    The scope's `extensions` hold `forebay.abort`, which frees the socket at once and throws away what is unsent, and
-    `forebay.headers_at`, the loop's time when the headers were in.
+    The scope's `extensions` hold `forebay.abort`, which frees the socket at once and throws away what is unsent,
+    `forebay.headers_at`, the loop's time when the headers were in, and `forebay.write`, which is `write_now`.
     """
 
     def __init__(self, *args: Any, limits: ServerLimits, on_refused: OnRefused, on_cut: OnCut, **kwargs: Any) -> None:
@@ -159,7 +140,7 @@ class HardenedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         if self.pipeline:
-            raise _PipelineFull
+            raise PipelineFull
         super().on_message_begin()
         self._reading = Reading.HEAD
         if self._running is None:
@@ -173,14 +154,15 @@ class HardenedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Decide what can be decided without the body."""
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.head_bytes:
-            raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         declared = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         if declared > self._limits.body_bytes:
-            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         if self.parser.should_upgrade():
             self._body_left = declared
         now = self.loop.time()
-        self.scope["extensions"] = {"forebay.abort": self.abort, "forebay.headers_at": now}  # type: ignore[dict-item]  # uvicorn types extensions as dicts
+        ours: Any = {"forebay.abort": self.abort, "forebay.headers_at": now, "forebay.write": self.write_now}
+        self.scope["extensions"] = ours  # uvicorn types extensions as dicts
         self._reading = Reading.BODY
         self._body_bytes = 0
         self._body_deadline = now + self._limits.body_seconds
@@ -192,7 +174,7 @@ class HardenedProtocol(HttpToolsProtocol):
         """Keep a piece of the body."""
         self._body_bytes += len(body)
         if self._body_bytes > self._limits.body_bytes:
-            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         self.cycle.body += body
         self._unparsed = 0
         self._deadline = min(self.loop.time() + self._limits.body_idle_seconds, self._body_deadline)
@@ -231,6 +213,17 @@ class HardenedProtocol(HttpToolsProtocol):
         if cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def write_now(self, data: bytes) -> bool:
+        """Write a piece of the running answer, not its last; False, and nothing is written, where that would wait.
+
+        What uvicorn's `send` does with such a piece, without a coroutine and the layers that hand it on.
+        """
+        running = self._running
+        if running is None or not running.chunked_encoding or self.flow.write_paused:
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
 
     def on_response_complete(self) -> None:
         """Go on with what was pipelined, or wait for the next request. Replaces uvicorn's, which makes a timer."""
@@ -271,10 +264,10 @@ class HardenedProtocol(HttpToolsProtocol):
         self._deadline = self.loop.time() + seconds
 
     def _parsing_failed(self, cause: BaseException | None) -> None:
-        if isinstance(cause, _PipelineFull):
+        if isinstance(cause, PipelineFull):
             self.abort()
         else:
-            self._refuse(cause.status if isinstance(cause, _Refused) else HTTPStatus.BAD_REQUEST)
+            self._refuse(cause.status if isinstance(cause, Refused) else HTTPStatus.BAD_REQUEST)
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Let `status` be the connection's last answer, after those that were asked for before."""

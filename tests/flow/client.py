@@ -26,6 +26,7 @@ class Client:
     left: bool = False
     aborted: bool = False
     writes: int = 0
+    written_at_once: int = 0  # those of them that nobody had to be woken for
 
     def __post_init__(self):
         self._closed = asyncio.Event()  # as uvicorn sees it: the peer left, or the response is complete
@@ -47,12 +48,23 @@ class Client:
             "type": "http",
             "headers": [(k.encode(), v.encode("latin-1")) for k, v in headers.items()],
             "client": ("10.0.0.1", 1),
-            "extensions": {"forebay.abort": self._abort},
+            "extensions": {"forebay.abort": self._abort, "forebay.write": self._write_now},
         }
 
     def _abort(self):
         self.aborted = True
         self.leave()
+
+    def _write_now(self, data):
+        """Take a piece at once; not so from a reader who is slow, nor once it has left."""
+        if self.left or self.pause or self.stops_reading_after is not None:
+            return False
+        assert self.status is not None, "a piece came before the head"
+        assert not self.ended, "something was sent after the end"
+        self.writes += 1
+        self.written_at_once += 1
+        self.raw += data
+        return True
 
     async def receive(self):
         """Give the body, then wait for the end of the connection."""

@@ -43,6 +43,41 @@ def test_the_queue_never_holds_more_than_its_bound_and_one_place_for_the_end():
     in_house(scenario, stream_queue=8)
 
 
+def test_tokens_that_come_one_by_one_are_written_where_they_come_from_and_nobody_is_woken_for_them():
+    async def scenario(house):
+        client = await house.chat(model="sim:ttft_ms=5,interval_ms=5,tokens=200")
+        assert sum(kind == "token_delta" for kind, _ in client.events) == 200
+        assert client.written_at_once == 199  # all but the first, which is waited for and noted
+        assert house.recorder.total(rows.STREAM_QUEUE_HIGH_WATER) < 3
+        assert (await house.message()).text == client.text
+
+    in_house(scenario, stream_queue=8)
+
+
+def test_a_reader_that_becomes_slow_and_quick_again_gets_everything_in_order():
+    async def scenario(house):
+        client = house.client(model="sim:ttft_ms=5,interval_ms=20,tokens=300")
+        loop = asyncio.get_running_loop()
+        for at, pause in ((1.0, 0.3), (3.0, 0.0), (4.0, 0.5), (4.2, 0.0)):
+            loop.call_later(at, setattr, client, "pause", pause)
+        await house.connect(client)
+        client.assert_sound()
+        assert sum(kind == "token_delta" for kind, _ in client.events) == 300
+        assert 100 < client.written_at_once < client.writes < 299
+        assert (await house.message()).text == client.text
+
+    in_house(scenario, stream_queue=8)
+
+
+def test_a_burst_gathers_though_its_reader_keeps_up():
+    async def scenario(house):
+        client = await house.chat(model=QUICK)
+        assert sum(kind == "token_delta" for kind, _ in client.events) == 200
+        assert client.writes < 40
+
+    in_house(scenario, stream_queue=64)
+
+
 def test_what_waits_is_joined_into_one_write_and_no_delta_is_lost():
     async def scenario(house):
         client = await house.chat(model=QUICK, pause=0.3)

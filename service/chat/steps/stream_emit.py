@@ -27,6 +27,10 @@ class Writer(Protocol):
         """Send `events` in one write, and end the response after the `last`; [] after a silence: show that we live."""
         ...
 
+    def write_now(self, events: Sequence[Sent]) -> bool:
+        """Send `events`, none of them the last, if nothing is to be waited for; False, having sent nothing, else."""
+        ...
+
 
 async def deliver(turn: Turn, writer: Writer, first: Sequence[Sent], keep_alive: float) -> None:
     """Write `first` and the turn's events after it until the last one.
@@ -37,26 +41,44 @@ async def deliver(turn: Turn, writer: Writer, first: Sequence[Sent], keep_alive:
     now, outbox = asyncio.get_running_loop().time, turn.outbox
     with phase(turn, STREAM_EMIT, budget=inf) as step:
         pulse = _Pulse(turn, keep_alive)
+
+        def straight(events: Sequence[Sent]) -> bool:
+            """Send what comes alone, from the task that has it. What comes in one tick of the clock is to gather."""
+            if turn.first_token_at is None or pulse.last == (at := now()) or not writer.write_now(events):
+                return False
+            pulse.last = at
+            return True
+
         try:
+            outbox.straight = straight
             events, last = first, outbox.drained
             while True:
-                before = now()
-                step.expect(STREAM_EMIT.name, turn.plan.emit)
-                try:
-                    await writer.write(events, last=last)
-                finally:
-                    pulse.last = after = now()
-                    turn.reader_blocked += after - before
-                step.relax()
-                if turn.first_token_at is None and any(isinstance(event, str) for event in events):
-                    turn.first_token_at = after
+                early = turn.first_token_at is None
+                if last or early or not events or not writer.write_now(events):
+                    await _write(turn, step, writer, events, last=last)
+                pulse.last = now()
+                if early and any(isinstance(event, str) for event in events):
+                    turn.first_token_at = pulse.last
                 if last:
                     return
                 events = await outbox.take()
                 last = outbox.drained
         finally:
+            outbox.straight = None
             pulse.stop()
             step.note(Attr.BLOCKED_ON_READER_MS, round(turn.reader_blocked * 1e3))
+
+
+async def _write(turn: Turn, step: phase, writer: Writer, events: Sequence[Sent], *, last: bool) -> None:
+    """Write `events` as soon as the reader takes them, within its budget."""
+    now = asyncio.get_running_loop().time
+    since = now()
+    step.expect(STREAM_EMIT.name, turn.plan.emit)
+    try:
+        await writer.write(events, last=last)
+    finally:
+        turn.reader_blocked += now() - since
+    step.relax()
 
 
 class _Pulse:

@@ -118,6 +118,38 @@ class App:
         await self.answer(send, b"")
         threading.Event().wait()
 
+    async def quick(self, scope, receive, send) -> None:
+        """Three pieces without waiting; what is said to them, to one before the head and to one after the end."""
+        write = scope["extensions"]["forebay.write"]
+        said = [write(b"early")]
+        await send({"type": "http.response.start", "status": 200, "headers": STARTED})
+        said += [write(piece) for piece in (b"one,", b"two,", b"three")]
+        await send({"type": "http.response.body", "body": b""})
+        said.append(write(b"late"))
+        self.notes.put(("said", said))
+
+    async def gush(self, scope, receive, send) -> None:
+        """Write without waiting until that would wait, then wait for it, twice."""
+        write = scope["extensions"]["forebay.write"]
+        await send({"type": "http.response.start", "status": 200, "headers": STARTED})
+        for _ in range(2):
+            sent = 0
+            while sent < 50_000_000 and write(bytes(1000)):
+                sent += 1000
+                await asyncio.sleep(0)
+            self.notes.put(("paused", sent))
+            await send({"type": "http.response.body", "body": b"then", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        self.notes.put(("gushed", None))
+
+    async def after(self, scope, receive, send) -> None:
+        """Begin an answer, and go on once the client has left."""
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": STARTED})
+        self.notes.put(("waiting", None))
+        assert (await receive())["type"] == "http.disconnect"
+        self.notes.put(("said", scope["extensions"]["forebay.write"](b"late")))
+
     async def flood(self, scope, receive, send) -> None:
         """Write for ever; a write that is not taken within a second ends the connection."""
         await send({"type": "http.response.start", "status": 200, "headers": STARTED})

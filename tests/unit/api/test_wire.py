@@ -103,6 +103,31 @@ def test_the_end_of_the_connection_after_the_response_was_handed_over_is_no_leav
     run(scene())
 
 
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_piece_is_written_at_once_only_between_the_head_and_the_last_piece_and_where_the_server_takes_it(takes):
+    async def scene():
+        peer, pieces = Peer(), []
+        peer.scope["extensions"]["forebay.write"] = lambda data: pieces.append(data) or takes
+        wire = peer.wire()
+        assert not wire.write_now(b"too early")
+        await wire.start(200, [])
+        assert wire.write_now(b"now") == takes
+        await wire.write(b"the last", last=True)
+        assert not wire.write_now(b"too late")
+        assert pieces == [b"now"]
+
+    run(scene())
+
+
+def test_where_the_server_cannot_write_at_once_every_piece_is_sent():
+    async def scene():
+        wire = Peer().wire()
+        await wire.start(200, [])
+        assert not wire.write_now(b"piece")
+
+    run(scene())
+
+
 def test_headers_are_found_by_name_and_the_address_is_the_peer_s():
     wire = Peer(headers=[(b"x-one", b"1"), (b"x-two", "é".encode())]).wire()
     assert wire.header(b"x-one") == "1"

@@ -89,6 +89,56 @@ def test_nothing_put_is_no_beginning_and_wakes_nobody():
     run(scene())
 
 
+def test_what_comes_while_the_reader_waits_goes_straight_to_it_and_nobody_is_woken():
+    async def scene():
+        outbox, passed = Outbox(2), []
+        outbox.straight = lambda events: passed.extend(events) or True
+        await outbox.put("a")
+        assert await outbox.take() == ["a"]
+        reader = asyncio.create_task(outbox.take())
+        await asyncio.sleep(5)
+        await outbox.put("b")
+        outbox.put_all("cd")
+        assert not outbox.put_all("efg"), "more than there is room for goes nowhere"
+        outbox.put_all(())
+        await asyncio.sleep(5)
+        assert passed == ["b", "c", "d"]
+        assert not reader.done()
+        assert outbox.high_water == 1
+        outbox.close("end")
+        assert await reader == ["end"]
+
+    run(scene())
+
+
+def test_what_cannot_go_straight_waits_and_what_follows_waits_behind_it():
+    async def scene():
+        outbox, open_to = Outbox(4), ["x"]
+        outbox.straight = lambda events: list(events) == open_to
+        reader = asyncio.create_task(outbox.take())
+        await asyncio.sleep(5)
+        outbox.put_all("a")
+        outbox.put_all("x")
+        assert await reader == ["a", "x"]
+
+    run(scene())
+
+
+def test_nothing_goes_straight_to_a_reader_that_is_being_cancelled():
+    async def scene():
+        outbox, passed = Outbox(4), []
+        outbox.straight = lambda events: passed.extend(events) or True
+        reader = asyncio.create_task(outbox.take())
+        await asyncio.sleep(5)
+        reader.cancel()
+        outbox.put_all("a")
+        await asyncio.wait([reader])
+        assert passed == []
+        assert await outbox.take() == ["a"]
+
+    run(scene())
+
+
 def test_a_full_queue_can_still_be_closed_with_last_words():
     async def scene():
         outbox = Outbox(1)
@@ -165,6 +215,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.outbox = Outbox(self.BOUND)
         self.producers, self.reader = {}, None  # a producer has at most one put under way
         self.sent, self.taken, self.number = [], [], 0
+        self.outbox.straight, self.keeps_up = self.straight, False
 
     def teardown(self):
         for task in (*(task for task, _ in self.producers.values()), *([self.reader] if self.reader else [])):
@@ -209,6 +260,15 @@ class AnyOrder(RuleBasedStateMachine):
             events = [self.next("D") for _ in range(number)]
             self.sent += events
             self.settle(lambda: self.outbox.put_all(events))
+
+    def straight(self, events):
+        if self.keeps_up:
+            self.taken += events
+        return self.keeps_up
+
+    @rule(keeps_up=st.booleans())
+    def the_reader_keeps_up_or_does_not(self, keeps_up):
+        self.keeps_up = keeps_up
 
     def next(self, name):
         self.number += 1
