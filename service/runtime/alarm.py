@@ -12,6 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
@@ -22,14 +23,19 @@ class Alarm:
     comes at the same time wins, and is raised.
     """
 
-    __slots__ = ("_armed_for", "_before", "_handle", "_loop", "_rang", "_task", "expired", "when")
+    __slots__ = ("_before", "_handle", "_limit", "_loop", "_rang", "_task", "armed_for", "expired", "when")
 
-    def __init__(self, when: float = inf) -> None:
+    def __init__(self, when: float = inf, limit: Callable[[], float] | None = None) -> None:
+        """Ring at `when`; or, where there is a `limit`, at what that says when the timer fires.
+
+        Whoever moves its limit later need not tell; earlier than `armed_for` it must `move`.
+        """
         self.when = when
+        self._limit = limit
         self.expired = False
         self._rang = False
         self._handle: asyncio.TimerHandle | None = None
-        self._armed_for = inf
+        self.armed_for = inf
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -49,6 +55,7 @@ class Alarm:
             self._handle = None
         task = self._task
         del self._task  # an error keeps the frames it came through, and these this alarm: it must not keep its task
+        self._limit = None  # nor what it asks, whose alarm this is: the two would keep each other
         if not self._rang:
             return False
         self.expired = task.uncancel() <= self._before and kind is asyncio.CancelledError
@@ -62,17 +69,19 @@ class Alarm:
     def move(self, when: float) -> None:
         """Ring at `when` instead; `inf` for never."""
         self.when = when
-        if when < self._armed_for and not self._rang:
+        if when < self.armed_for and not self._rang:
             self._arm()
 
     def _arm(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        self._armed_for = self.when
+        self.armed_for = self.when
         self._handle = None if self.when == inf else self._loop.call_at(self.when, self._ring)
 
     def _ring(self) -> None:
         self._handle = None
+        if self._limit is not None:
+            self.when = self._limit()
         if self._loop.time() < self.when:
             self._arm()
             return

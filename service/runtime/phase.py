@@ -83,8 +83,8 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
     """
 
     __slots__ = (
-        "_alarm", "_awaited", "_base", "_loop", "_moving", "_scope", "_since", "_stopped", "_where", "_work", "outcome",
-        "row", "span",
+        "_alarm", "_awaited", "_base", "_loop", "_moving", "_scope", "_since", "_standing", "_stopped", "_where",
+        "_work", "outcome", "row", "span",
     )  # fmt: skip
 
     def __init__(self, work: Work, row: Phase, *, budget: float | None = None) -> None:
@@ -96,7 +96,7 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
         self._stopped: float | None = None
         self._moving = inf
         self._base = self._since + (work.budgets[row.name] if budget is None else budget)
-        self._alarm = Alarm(min(self._base, self._total))
+        self._alarm = Alarm(min(self._base, self._total), self._nearest)
 
     def __enter__(self) -> Self:
         work, now = self._work, self._since
@@ -147,13 +147,13 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
     def expect(self, what: str, within: float) -> None:
         """Move the inner limit: `what` must happen within `within` seconds, and names the timeout when it does not."""
         self._awaited = what
-        self._moving = self._loop.time() + within
-        self._alarm.move(self._nearest())
+        self._moving = moving = self._loop.time() + within
+        if moving < self._alarm.armed_for:  # later needs no telling: the alarm asks when it fires
+            self._alarm.move(self._nearest())
 
     def relax(self) -> None:
         """Drop the inner limit: nothing is awaited now."""
         self._moving = inf
-        self._alarm.move(self._nearest())
 
     def left(self) -> float:
         """Return the seconds until the next limit, this phase's or the whole's; the clock must not stand still."""
@@ -174,7 +174,7 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
             total: what is left of the whole applies all the same; not so while another phase keeps to it.
         """
         self._stopped = self._loop.time()
-        self._alarm.move(self._total if total else inf)
+        self._standing = self._total if total else inf
 
     def start_clock(self) -> None:
         """Go on, with as much as was left when the clock stopped."""
@@ -198,13 +198,10 @@ class phase:  # noqa: N801  (reads as a verb in a `with`)
         return inf if self.row.own_clock else self._work.total.deadline
 
     def _nearest(self) -> float:
-        """Return the limit that comes first. Compared by hand, for every token: a call of min costs four times that."""
-        nearest = self._base
-        if self._moving < nearest:  # noqa: PLR1730  (see above)
-            nearest = self._moving
-        if not self.row.own_clock and self._work.total.deadline < nearest:
-            nearest = self._work.total.deadline
-        return nearest
+        """Return the limit that comes first."""
+        if self._stopped is not None:
+            return self._standing
+        return min(self._base, self._moving, self._total)
 
     def _timed_out(self) -> PhaseTimeout:
         """Close the phase with what ended it. No variable of who raises it: error and frame would keep each other."""
