@@ -3,7 +3,7 @@
 References: `raw-turn` (an ASGI application that sends one encoded event per send and lets the loop turn after each, as
 whoever waits for a token does; `raw-burst` does not, and uvloop joins what it sends into one write), `relay` (a bare
 FastAPI and aiohttp relay), `upstream` (a fast fake provider), `collector` (takes OTLP and throws it away). Ours:
-`path-…`, the streaming path alone. The whole product is in service.py.
+`path-…`, the streaming path alone, on the protocol that it is served with. The whole product is in service.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ import uvloop
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
+from service.server.limits import DEFAULT_LIMITS
+from service.server.protocol import HardenedProtocol
+from service.server.refusals import cut_not_counted, not_counted
 from tests.benchmarks.path import path_application
 
 if TYPE_CHECKING:
@@ -143,9 +146,9 @@ def chunked(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _serve(application, port: int, lifespan: str = "off") -> None:
+def _serve(application, port: int, **options) -> None:
     gc.set_threshold(100_000, 50, 1_000)  # as the service has it: the difference is not to be the collector
-    uvicorn.run(application, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan=lifespan)
+    uvicorn.run(application, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan="off", **options)
 
 
 async def _listen(port: int, protocol: Callable[[], asyncio.Protocol]) -> None:
@@ -164,7 +167,8 @@ def main(name: str, port: int, argument: str = "") -> None:
     elif name == "collector":
         uvloop.run(_listen(port, Collector))
     elif name.startswith("path-"):
-        _serve(path_application(name.removeprefix("path-"), int(argument)), port)
+        ours = partial(HardenedProtocol, limits=DEFAULT_LIMITS, on_refused=not_counted, on_cut=cut_not_counted)
+        _serve(path_application(name.removeprefix("path-"), int(argument)), port, http=ours)
     else:
         raise SystemExit(f"no server is called {name}")
 
