@@ -85,7 +85,7 @@ class BudgetSettings(Group):
     input_validation_ms: Milliseconds = 50
     policy_ms: Milliseconds = 150
     context_ms: Milliseconds = 300
-    """Reading the session's history, beside the policy check."""
+    """Reading the session's history, once the policy has allowed it."""
     admission_ms: Milliseconds = 2000
     """Each wait for a place of a model, of retrieval or of a tool."""
     retrieval_ms: Milliseconds = 1500

@@ -67,8 +67,8 @@ async def answer(turn: Turn, use: Parts, door: Door) -> None:
     if turn.answered is None:
         model_stream.check(chosen)
 
-    checks = () if ask.response_schema is None else (check_schema(use.schemas, ask.response_schema),)
     scope = await _authorise(turn, use, who)
+    checks = () if ask.response_schema is None else (check_schema(use.schemas, ask.response_schema),)
     history, *_ = await together(_recall(turn, use, who, ask), *checks)
     async with place(turn, use.gates.requests, who.tenant, always=True, patience=use.habits.queue_wait):
         await _open(turn, use, who, ask, door)

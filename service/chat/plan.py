@@ -11,7 +11,7 @@ from service.runtime.phase import Phase
 #                         span name             at its budget
 INPUT_VALIDATION = Phase("input.validation")  # fail closed
 POLICY_CHECK = Phase("policy.check")  # fail closed, always
-CONTEXT_LOAD = Phase("context.load")  # fail closed; beside policy.check
+CONTEXT_LOAD = Phase("context.load")  # fail closed; after policy.check
 
 RETRIEVAL_QUERY = Phase("retrieval.query", optional=True)  # by `grounding`: open when preferred, closed when required
 RETRIEVAL_REQUIRED = Phase("retrieval.query")  # no evidence, no answer

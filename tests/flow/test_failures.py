@@ -1,5 +1,7 @@
 """A turn that goes wrong: what the client is told, what is stored, and who is to blame in traces and metrics."""
 
+import gc
+
 import pytest
 
 from service.errors import PersistFailed
@@ -177,6 +179,12 @@ def test_whom_the_policy_refuses_has_no_history_read():
     seen = in_house(scenario)
     assert seen.span("policy.check")["attributes"][Attr.OUTCOME] == "rejected"
     assert "context.load" not in {span["name"] for span in seen.spans}
+
+
+def test_whom_the_policy_refuses_leaves_no_check_of_a_schema_behind(recwarn):
+    in_house(lambda house: house.chat(key="Bearer nil", ask={"response_schema": {"type": "object"}}))
+    gc.collect()  # a coroutine that nobody awaited would say so now
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_beside_a_refused_schema_the_context_is_abandoned_and_not_cancelled():
