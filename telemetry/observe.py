@@ -242,7 +242,10 @@ def _example(span: trace.SpanContext) -> dict[str, str] | None:
     return {"trace_id": trace.format_trace_id(span.trace_id)} if span.trace_flags.sampled else None
 
 
-def remote_span(headers: Mapping[str, str]) -> trace.SpanContext | None:
-    """Read the caller's span out of W3C headers (lower-case names); None if there is none or it is malformed."""
+def remote_span(headers: Mapping[str, str | list[str]]) -> trace.SpanContext | None:
+    """Read the caller's span out of W3C headers (lower-case names); None if there is none or it is malformed.
+
+    A header that was sent several times is a list.
+    """
     remote = trace.get_current_span(_PROPAGATOR.extract(headers, context.Context())).get_span_context()
     return remote if remote.is_valid else None

@@ -52,6 +52,7 @@ def instrument(app: FastAPI, observer: Observer, *, trusts: Trusts | None = None
         tracer_provider=observer.tracer_provider,
         meter_provider=NoOpMeterProvider(),  # our metrics are the catalogue's
         server_request_hook=_add_link,
+        excluded_urls="",  # or the environment would choose
         exclude_spans=["send", "receive"],
     )
     instrumented = app.build_middleware_stack
@@ -86,7 +87,10 @@ class _Outside:
 
 def _sender(scope: Scope) -> trace.SpanContext | None:
     """Return the span that the request says it comes from."""
-    traced = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE_HEADERS}
+    traced: dict[str, list[str]] = {}  # of several the instrumentation takes the first `traceparent`, all of the state
+    for name, value in scope["headers"]:
+        if name in _TRACE_HEADERS:
+            traced.setdefault(name.decode(), []).append(value.decode("latin-1"))
     return remote_span(traced) if traced else None
 
 

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.instrumentation import fastapi as fastapi_instrumentation
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, TraceState, set_span_in_context
+from opentelemetry.util.http import parse_excluded_urls
 
 from telemetry.head_sampling import HeadSampler
 from telemetry.server import NATIVE_TELEMETRY_OFF, instrument
@@ -97,6 +99,26 @@ def test_a_caller_who_is_believed_decides_whatever_our_own_ratio_is(ratio, sampl
     assert ids_of(told)[1] == TRACE
     assert told["tracestate"] == "vendor=x"
     assert [span["trace_id"] for span in recorder.spans] == [TRACE] * sampled
+
+
+@pytest.mark.parametrize("flags", ["00", "01"])
+def test_a_tracestate_in_several_headers_is_one_and_of_several_callers_the_first_is_heard(flags):
+    observer, _recorder = recording_observer()
+    app = application(observer)
+    other = f"00-{TRACE[::-1]}-b7ad6b7169203331-{1 - int(flags):02d}"
+    given = [("traceparent", CALLER + flags), ("traceparent", other), ("tracestate", "one=1"), ("tracestate", "two=2")]
+    call(app, headers=given)
+    (told,) = app.state.told
+    assert ids_of(told)[1] == TRACE
+    assert int(ids_of(told)[3], 16) & 1 == int(flags)
+    assert told["tracestate"] == "one=1,two=2"
+
+
+def test_what_the_environment_excludes_for_the_library_is_traced_all_the_same(monkeypatch):
+    monkeypatch.setattr(fastapi_instrumentation, "_excluded_urls_from_env", parse_excluded_urls("chat"))
+    observer, recorder = recording_observer()
+    call(application(observer))
+    assert [span["name"] for span in recorder.spans] == ["GET /chat"]
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
