@@ -9,6 +9,7 @@ from telemetry import catalogue as rows
 from telemetry.catalogue import Attr
 from tests.contract.engines import play
 from tests.contract.temporal_server import TemporalServer
+from tests.support import PATIENCE
 
 
 @pytest.fixture(scope="module", params=["embedded", "temporal"])
@@ -186,10 +187,11 @@ def test_at_the_end_of_a_process_a_job_stops_at_its_next_checkpoint_and_goes_on_
         job_id = await site.submit()
         await site.until_begun()
         site.engines.remove(first)
-        draining = asyncio.create_task(first.drain(30.0))
+        draining = asyncio.create_task(first.drain(10 * PATIENCE))
         await asyncio.sleep(0)
         go.set()
-        await draining
+        async with asyncio.timeout(PATIENCE):
+            await draining
         await first.stop()
         assert site.did == [f"{job_id}/s0"]
         assert (await site.job(job_id)).status == "queued"
@@ -281,8 +283,12 @@ def test_a_job_is_a_trace_of_its_own_linked_to_the_request(run):
         job = site.recorder.span("job test")
         assert job["parent"] == ""
         assert job["trace_id"] != asked
-        assert asked in job["links"]
+        handed_over = [span["trace_id"] for span in site.recorder.named("job.dispatch")]
+        assert job["links"] == [asked, *handed_over]
         assert job["attributes"][Attr.OUTCOME] == "completed"
-        assert {step["parent"] for step in site.recorder.named("job.step")} == {job["span_id"]}
+        steps = site.recorder.named("job.step")
+        assert [step["attributes"][Attr.JOB_STEP] for step in steps] == ["s0", "s1"]
+        assert {step["parent"] for step in steps} == {job["span_id"]}
+        assert {step["attributes"][Attr.BUDGET_MS] for step in steps} == {60_000}
 
     run(scenario)
