@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ from telemetry.testing import Recorder, RecordingObserver, recording_observer
 from tests.virtual_loop import run
 
 NOW = 1_750_000_000.0
+OWNER = ("acme", "ann", "s")  # of the turns of `new_turn`
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Clock:
         return self.now
 
 
-class Bench:
+class Bench(ABC):
     """A store on the bench: what every database offers to a test."""
 
     def __init__(self, driver: Any, observing: tuple[RecordingObserver, Recorder]) -> None:
@@ -48,19 +50,17 @@ class Bench:
         world = World(now=self.clock, new_id=lambda prefix: prefix, random=Random(0))
         return StateStore(self.driver, world, self._observer, process)
 
-    @asynccontextmanager
-    async def stalled(self) -> AsyncIterator[None]:
+    @abstractmethod
+    def stalled(self) -> AbstractAsyncContextManager[None]:
         """Let no write be executed meanwhile."""
-        raise NotImplementedError
-        yield
 
+    @abstractmethod
     async def break_it(self) -> None:
         """Let every statement on messages fail from here on."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def moment(self, number: int) -> None:
         """Wait a little, a little longer for a higher number: from nothing to longer than a write takes."""
-        raise NotImplementedError
 
     @contextmanager
     def counting_commits(self) -> Iterator[list[str]]:
@@ -204,3 +204,14 @@ def new_turn(
 def ending(number: object = 1, status: Any = "completed", **rest: Any) -> Ending:
     """Return the end of the turn with this number."""
     return Ending(f"a{number}", status, **({"text": f"answer {number}", "now": NOW + 1} | rest))
+
+
+def texts(messages: Any) -> list[tuple[str, str]]:
+    """Return what messages say, each with its status."""
+    return [(message.status, message.text) for message in messages]
+
+
+async def under_way() -> None:
+    """Let every task that was created take its first step, in whatever order."""
+    for _ in range(2):
+        await asyncio.sleep(0)
