@@ -4,8 +4,8 @@ import pytest
 
 from service.errors import Overloaded
 from service.work import Backlog, Bounds, ClaimedJob, LeaseLost
+from tests.contract.ledger import ANN, KINDS, LEASE, events, job, pass_time, submit
 from tests.contract.stores import Bench
-from tests.contract.test_jobs_ledger import ANN, KINDS, LEASE, events, job, pass_time, submit
 
 SOON = 60.0
 
