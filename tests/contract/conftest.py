@@ -7,12 +7,20 @@ import pytest
 
 from tests.contract.cluster import Cluster, running_cluster
 from tests.contract.stores import Database, Inline, Postgres, Sqlite
+from tests.contract.temporal_server import TemporalServer
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A PostgreSQL server."""
     with running_cluster() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
+    """A Temporal server."""
+    with TemporalServer(tmp_path_factory.mktemp("temporal")) as server:
         yield server
 
 

@@ -8,18 +8,13 @@ from service.errors import InvalidAnswer, ProviderFailure
 from telemetry import catalogue as rows
 from telemetry.catalogue import Attr
 from tests.contract.engines import play
-from tests.contract.temporal_server import TemporalServer
 from tests.support import PATIENCE
 
 
 @pytest.fixture(scope="module", params=["embedded", "temporal"])
-def server(request, tmp_path_factory):
+def server(request):
     """What the engine needs beside the database."""
-    if request.param == "embedded":
-        yield None
-        return
-    with TemporalServer(tmp_path_factory.mktemp("temporal")) as running:
-        yield running
+    return request.getfixturevalue("temporal") if request.param == "temporal" else None
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What Temporal adds: it may be away, be killed, have operators of its own; of a job's matter it learns nothing."""
+"""What Temporal adds: it may be away or be killed; of a job's matter it learns nothing."""
 
 import asyncio
 import json
@@ -7,9 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import PauseActivityRequest, UnpauseActivityRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistory
+from temporalio.client import WorkflowExecutionStatus, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
@@ -20,48 +18,15 @@ from service.jobs.temporal.workflow import JobWorkflow
 from telemetry import catalogue as rows
 from tests.contract.engines import play
 from tests.contract.temporal_server import TemporalServer
+from tests.contract.temporal_site import Door, until_status, workflow_of
 from tests.support import free_port
 
 HISTORIES = Path(__file__).with_name("histories")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with TemporalServer(tmp_path_factory.mktemp("temporal")) as running:
-        yield running
-
-
 @pytest.fixture
-def run(server, tmp_path):
-    return lambda scenario: play(tmp_path, scenario, server)
-
-
-class Door:
-    """A step that waits until a test opens it."""
-
-    def __init__(self):
-        self._open = asyncio.Event()
-
-    async def __call__(self, use, given):
-        await self._open.wait()
-        return given
-
-    def open(self):
-        self._open.set()
-
-
-async def workflow_of(site, job_id):
-    return (await Client.connect(site.temporal.address)).get_workflow_handle(job_id)
-
-
-async def until_status(site, job_id, status):
-    await until_handed_over(site, job_id)
-    handle = await workflow_of(site, job_id)
-
-    async def reached():
-        return (await handle.describe()).status == status
-
-    await site.until(reached)
+def run(temporal, tmp_path):
+    return lambda scenario: play(tmp_path, scenario, temporal)
 
 
 def test_what_was_asked_for_while_temporal_was_away_is_done_once_it_is_there(tmp_path):
@@ -110,129 +75,6 @@ def test_a_server_that_is_killed_and_started_again_on_its_file_loses_nothing(tmp
 
     with TemporalServer(tmp_path) as server:
         play(tmp_path, scenario, server)
-
-
-def test_an_operator_finds_a_job_by_its_kind_its_tenant_and_its_status(run):
-    async def scenario(site):
-        async def bad(use, given):
-            raise ValueError
-
-        door = Door()
-        site.stages(1)
-        site.stages(1, door, name="other")
-        site.engine()
-        done, open_one = await site.submit(tenant="rival"), await site.submit(kind="other")
-        await site.until_ended(done, tenant="rival")
-        client = await Client.connect(site.temporal.address)
-
-        async def found(query):
-            return {one.id async for one in client.list_workflows(query)} & {done, open_one}
-
-        async def both_are_found():
-            finished = "ForebayKind = 'test' AND ForebayTenant = 'rival' AND ForebayStatus = 'completed'"
-            running = "ForebayKind = 'other' AND ForebayTenant = 'acme' AND ForebayStatus = 'running'"
-            return (await found(finished), await found(running)) == ({done}, {open_one})
-
-        await site.until(both_are_found)
-        door.open()
-        await site.until_ended(open_one)
-
-    run(scenario)
-
-
-def test_how_a_job_ends_is_how_its_workflow_ends(run):
-    async def scenario(site):
-        async def bad(use, given):
-            raise ValueError
-
-        door = Door()
-        site.stages(1)
-        site.stages(1, bad, name="other")
-        site.engine()
-        good, failed = await site.submit(), await site.submit(kind="other")
-        await until_status(site, good, WorkflowExecutionStatus.COMPLETED)
-        await until_status(site, failed, WorkflowExecutionStatus.FAILED)
-        site.stages(1, door)
-        stopped = await site.submit()
-        await site.until_begun(3)
-        await site.desk.cancel("acme", stopped)
-        await until_status(site, stopped, WorkflowExecutionStatus.CANCELED)
-        assert (await site.job(stopped)).status == "cancelled"
-
-    run(scenario)
-
-
-def test_an_operator_of_temporal_cancels_a_job_that_runs(run):
-    async def scenario(site):
-        site.stages(1, Door())
-        site.engine()
-        job_id = await site.submit()
-        await site.until_begun()
-        await (await workflow_of(site, job_id)).cancel()
-        await site.until_ended(job_id)
-        assert (await site.job(job_id)).status == "cancelled"
-        await until_status(site, job_id, WorkflowExecutionStatus.CANCELED)
-
-    run(scenario)
-
-
-def test_an_operator_of_temporal_cancels_a_job_that_waits(run):
-    async def scenario(site):
-        door = Door()
-        site.stages(1, door)
-        site.engine(places=1)
-        first = await site.submit()
-        await site.until_begun()
-        second = await site.submit()
-        await until_handed_over(site, second)
-        await (await workflow_of(site, second)).cancel()
-        await site.until_ended(second)
-        assert await site.events(second) == ["job_queued", "job_cancelled"]
-        assert site.recorder.value(rows.JOBS_TOTAL, "test", "cancelled") == 1
-        door.open()
-        await site.until_ended(first)
-
-    run(scenario)
-
-
-async def until_handed_over(site, job_id):
-    """Wait until a job's workflow has been started."""
-    handle = await workflow_of(site, job_id)
-
-    async def there():
-        try:
-            return await handle.describe()
-        except RPCError:
-            return None
-
-    await site.until(there)
-
-
-def test_what_an_operator_of_temporal_pauses_is_given_back_until_it_goes_on(run):
-    async def scenario(site):
-        door = Door()
-        site.stages(1, door)
-        site.engine()
-        job_id = await site.submit()
-        await site.until_begun()
-        client = await Client.connect(site.temporal.address)
-        execution = WorkflowExecution(workflow_id=job_id)
-        await client.workflow_service.pause_activity(
-            PauseActivityRequest(namespace="default", execution=execution, type="job.work")
-        )
-
-        async def given_back():
-            return (await site.job(job_id)).status == "queued"
-
-        await site.until(given_back)
-        door.open()
-        await client.workflow_service.unpause_activity(
-            UnpauseActivityRequest(namespace="default", execution=execution, type="job.work")
-        )
-        await site.until_ended(job_id)
-        assert (await site.job(job_id)).status == "completed"
-
-    run(scenario)
 
 
 def test_the_trace_goes_from_the_request_by_way_of_temporal_to_the_work(run):
