@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from contextlib import aclosing
 
 from service.errors import ProviderFailure
-from service.ports import ChatMessage, Delta, ModelRequest, Text, ToolCallDelta
+from service.ports import ChatMessage, Delta, ModelRequest, Text
 from service.providers.registry import Means, build
 from service.providers.rows import ProviderRow
 from telemetry.testing import recording_observer
-from tests.contract.provider_server import Answer, Asked, Provider, provider, recorded
+from tests.contract.provider_server import Answer, Provider, provider
 
 OBSERVER = recording_observer()[0]
 NOW = 1_700_000_000.0
@@ -51,26 +50,3 @@ def anthropic(*answers: Answer, **more):
 
 def text_of(deltas: list[Delta]) -> str:
     return "".join(delta for delta in deltas if isinstance(delta, Text))
-
-
-def calls_of(deltas: list[Delta]) -> list[tuple[str, str, str]]:
-    calls: dict[int, list[str]] = {}
-    for delta in deltas:
-        if isinstance(delta, ToolCallDelta):
-            call = calls.setdefault(delta.index, ["", "", ""])
-            for place, part in enumerate((delta.id, delta.name, delta.arguments)):
-                call[place] += part
-    return [tuple(call) for _, call in sorted(calls.items())]
-
-
-def sent(kind: str, request: ModelRequest, **row) -> Asked:
-    name = "openai_text.sse" if kind == "openai_compatible" else "anthropic_text.sse"
-    return ask(kind, Answer(recorded(name)), requests=(request,), **row)[2].asked[0]
-
-
-def assert_nothing_told(failure: ProviderFailure) -> None:
-    """Neither the error nor what Python would print of it holds a word of the provider."""
-    assert "SECRET" not in str(failure)
-    assert "SECRET" not in repr(failure.args)
-    assert "SECRET" not in repr(vars(failure))
-    assert "SECRET" not in "".join(traceback.format_exception(failure))

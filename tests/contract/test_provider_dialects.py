@@ -6,9 +6,19 @@ import json
 
 import pytest
 
-from service.ports import Delta, Finish, Text, Usage
-from tests.contract.asking import anthropic, calls_of, openai, text_of
+from service.ports import Delta, Finish, Text, ToolCallDelta, Usage
+from tests.contract.asking import anthropic, openai, text_of
 from tests.contract.provider_server import Answer, recorded
+
+
+def calls_of(deltas: list[Delta]) -> list[tuple[str, str, str]]:
+    calls: dict[int, list[str]] = {}
+    for delta in deltas:
+        if isinstance(delta, ToolCallDelta):
+            call = calls.setdefault(delta.index, ["", "", ""])
+            for place, part in enumerate((delta.id, delta.name, delta.arguments)):
+                call[place] += part
+    return [tuple(call) for _, call in sorted(calls.items())]
 
 
 @pytest.mark.parametrize("piece", [1, 3, 7, 1 << 16])

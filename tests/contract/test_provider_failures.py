@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import traceback
 
 import pytest
 
-from service.errors import ProviderRateLimited
-from tests.contract.asking import DEEP, ask, assert_nothing_told, openai, text_of
+from service.errors import ProviderFailure, ProviderRateLimited
+from tests.contract.asking import DEEP, ask, openai, text_of
 from tests.contract.provider_server import Answer, recorded
+
+
+def assert_nothing_told(failure: ProviderFailure) -> None:
+    """Neither the error nor what Python would print of it holds a word of the provider."""
+    assert "SECRET" not in str(failure)
+    assert "SECRET" not in repr(failure.args)
+    assert "SECRET" not in repr(vars(failure))
+    assert "SECRET" not in "".join(traceback.format_exception(failure))
 
 
 @pytest.mark.parametrize(

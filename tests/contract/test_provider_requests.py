@@ -10,8 +10,13 @@ import pytest
 from service.ports import ChatMessage, ModelRequest, ToolCall, ToolSpec
 from service.providers.registry import Means, build
 from service.providers.rows import ProviderRow
-from tests.contract.asking import DEEP, NOW, OBSERVER, REQUEST, openai, sent, text_of
-from tests.contract.provider_server import Answer, provider, recorded
+from tests.contract.asking import DEEP, NOW, OBSERVER, REQUEST, ask, openai, text_of
+from tests.contract.provider_server import Answer, Asked, provider, recorded
+
+
+def sent(kind: str, request: ModelRequest, **row) -> Asked:
+    name = "openai_text.sse" if kind == "openai_compatible" else "anthropic_text.sse"
+    return ask(kind, Answer(recorded(name)), requests=(request,), **row)[2].asked[0]
 
 
 def test_a_server_that_refuses_stream_options_is_asked_again_without_and_not_asked_for_them_any_more():

@@ -1,49 +1,24 @@
-"""Finished turns that are evaluated: which ones, by whom, and at nobody's cost."""
+"""Finished turns that are evaluated: what is found, and told of it, and whose answers may be asked about."""
 
 import asyncio
 import json
 from functools import partial
 
 import pytest
-from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 from service.api.openai_compat import OpenAIDoor
-from service.errors import PersistFailed
 from service.jobs.evaluators import EVALUATORS
-from service.jobs.sampling import ROOM
 from service.ports import Finish, Text
-from service.settings_groups import JobSettings
-from service.work import NewJob
 from telemetry import catalogue as rows
 from telemetry.catalogue import EVALUATION_RESULT, Attr
+from tests.flow.completions import ASKED, OpenAIClient
+from tests.flow.evaluating import judged
 from tests.flow.house import ANN, BEN, EVE, in_house
+from tests.flow.jobs import ask, ended, job_id_of
 from tests.flow.parts import Says
-from tests.flow.test_background import KEY, ask, ended, in_background, job_id_of
-from tests.flow.test_openai import ASKED, OpenAIClient
 from tests.flow.tools import Asks, call
 
 NAMES = [evaluator.name for evaluator in EVALUATORS]
-
-
-async def evaluations(house, tenant="demo"):
-    """The evaluations of a tenant that are known, newest first."""
-    return [job for job in await house.workforce.desk.page(tenant, None, 100) if job.kind == "evaluation"]
-
-
-async def sampled(house, count=1):
-    """Wait until so many turns were sampled, and return how that ended."""
-    seen = house.recorder
-    await house.until(lambda: seen.value(rows.EVALUATIONS_SAMPLED_TOTAL) >= count)
-    return {one: seen.value(rows.EVALUATIONS_SAMPLED_TOTAL, one) for one in ("queued", "refused", "failed")}
-
-
-async def judged(house):
-    """Wait until the one evaluation of the house has ended; return it with its scores by evaluator."""
-    await sampled(house)
-    (job,) = await evaluations(house)
-    job, result = await ended(house, job.job_id)
-    assert job.status == "completed"
-    return job, {score["evaluator"]: (score["score"], score["label"]) for score in result["scores"]}
 
 
 def answering(house, text):
@@ -51,7 +26,7 @@ def answering(house, text):
     house.routes.add("simulated", Says(Text(text), Finish("stop")))
 
 
-# --- judging ----------------------------------------------------------------------------------------------------
+# --- judging -------------------------------------------------------------------------------------------------------
 
 
 def test_a_sampled_turn_is_judged_by_every_evaluator_and_told_in_metrics_and_in_the_trace():
@@ -140,152 +115,7 @@ def test_no_text_of_the_turn_is_kept_by_the_evaluation():
     in_house(scenario, sample_ratio=1.0)
 
 
-# --- which turns ------------------------------------------------------------------------------------------------
-
-
-def test_no_turn_is_evaluated_where_nobody_asked_for_it():
-    async def scenario(house):
-        house.work()
-        await house.chat(model="sim:tokens=5")
-        await asyncio.sleep(5.0)
-        assert await evaluations(house) == []
-        assert house.recorder.value(rows.EVALUATIONS_SAMPLED_TOTAL) == 0
-
-    in_house(scenario)
-
-
-def test_a_share_of_the_turns_is_evaluated_chosen_as_traces_are():
-    async def scenario(house):
-        house.workforce.sampler.start()
-        for number in range(200):
-            await house.chat(model="sim:tokens=1,ttft_ms=1", session=f"s{number}")
-        await asyncio.sleep(1.0)
-        jobs = await evaluations(house)
-        sampler = TraceIdRatioBased(0.25)
-        traces = [int(span["trace_id"], 16) for span in house.recorder.named("POST /chat/stream")]
-        kept = [trace for trace in traces if sampler.should_sample(None, trace, "").decision.is_sampled()]
-        assert len(jobs) == len(kept)
-        assert 25 <= len(jobs) <= 75  # a quarter of 200
-
-    in_house(scenario, sample_ratio=0.25)
-
-
-@pytest.mark.parametrize("model", ["sim:fail_at=2", "sim:tokens=5,stall_at=2"])
-def test_a_turn_that_did_not_complete_is_not_evaluated(model):
-    async def scenario(house):
-        await house.chat(model=model)
-        await asyncio.sleep(1.0)
-        assert house.recorder.value(rows.EVALUATIONS_SAMPLED_TOTAL) == 0
-
-    in_house(scenario, sample_ratio=1.0)
-
-
-def test_an_answer_that_is_told_again_is_not_evaluated_again():
-    async def scenario(house):
-        house.workforce.sampler.start()
-        for _ in range(3):
-            await house.chat(model="sim:tokens=5", headers=KEY)
-        assert await sampled(house) == {"queued": 1, "refused": 0, "failed": 0}
-
-    in_house(scenario, sample_ratio=1.0)
-
-
-def test_a_turn_in_the_background_is_evaluated_once_and_its_acceptance_is_not():
-    async def scenario(house):
-        house.work()
-        await ended(house, job_id_of(await in_background(house, model="sim:tokens=20")))
-        _, scores = await judged(house)
-        assert scores["grounding"][1] == "pass"
-        await asyncio.sleep(2.0)
-        assert len(await evaluations(house)) == 1
-
-    in_house(scenario, sample_ratio=1.0)
-
-
-# --- at nobody's cost -------------------------------------------------------------------------------------------
-
-
-async def length_of(house):
-    """The time that one turn takes, to the return of its request."""
-    before = asyncio.get_running_loop().time()
-    client = await house.chat(model="sim:tokens=5")
-    assert client.types[-1] == "message_completed"
-    return asyncio.get_running_loop().time() - before
-
-
-def test_a_turn_waits_for_nothing_of_its_evaluation():
-    async def scenario(house):
-        house.workforce.sampler.start()
-        quick = await length_of(house)
-        submit = house.store.jobs.submit
-
-        async def slowly(*args):
-            await asyncio.sleep(4.0)
-            return await submit(*args)
-
-        house.store.jobs.submit = slowly
-        assert await length_of(house) == pytest.approx(quick, abs=0.1)
-        assert await sampled(house, 2) == {"queued": 2, "refused": 0, "failed": 0}
-
-    in_house(scenario, sample_ratio=1.0)
-
-
-def test_a_queue_that_is_half_full_takes_no_sample_and_the_turn_knows_nothing_of_it():
-    half = JobSettings().tenant_queue // 2
-
-    async def scenario(house):
-        desk = house.workforce.desk
-        for number in range(half):
-            await desk.submit(NewJob(f"j{number}", ANN, "report", '{"question": "?"}'))
-        house.workforce.sampler.start()
-        client = await house.chat(model="sim:tokens=5")
-        assert client.types[-1] == "message_completed"
-        assert await sampled(house) == {"queued": 0, "refused": 1, "failed": 0}
-        await desk.submit(NewJob("theirs", ANN, "report", '{"question": "?"}'))  # there is room for what users ask for
-
-    in_house(scenario, sample_ratio=1.0)
-
-
-def test_a_database_that_fails_loses_the_sample_and_nothing_else():
-    async def scenario(house):
-        house.workforce.sampler.start()
-
-        async def fails(*_):
-            raise PersistFailed
-
-        before, house.store.jobs.submit = house.store.jobs.submit, fails
-        await house.chat(model="sim:tokens=5")
-        assert await sampled(house) == {"queued": 0, "refused": 0, "failed": 1}
-        house.store.jobs.submit = before
-        await house.chat(model="sim:tokens=5")
-        assert (await sampled(house, 2))["queued"] == 1
-
-    in_house(scenario, sample_ratio=1.0)
-
-
-def test_samples_that_nobody_writes_are_bounded_and_all_of_them_are_counted_in_the_end():
-    async def scenario(house):
-        sampler = house.workforce.sampler
-
-        async def never(*_):
-            await asyncio.get_running_loop().create_future()
-
-        house.store.jobs.submit = never
-        sampler.start()
-        await asyncio.sleep(0.1)
-        for number in range(ROOM + 10):
-            sampler.sample(ANN, f"m{number}")
-            await asyncio.sleep(0)
-        before = asyncio.get_running_loop().time()
-        await sampler.stop()
-        assert asyncio.get_running_loop().time() - before < 1.1
-        assert await sampled(house) == {"queued": 0, "refused": 9, "failed": ROOM + 1}
-        return house.recorder
-
-    in_house(scenario, sample_ratio=1.0)
-
-
-# --- asked for --------------------------------------------------------------------------------------------------
+# --- asked for -----------------------------------------------------------------------------------------------------
 
 
 def body_for(message_id):
