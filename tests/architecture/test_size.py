@@ -12,10 +12,13 @@ LONGEST_FILE = 300
 LONGEST_FUNCTION = 50
 HALF_DONE = ("TODO", "FIXME", "XXX", "HACK")
 
+# Files that are to be split. The list only gets shorter: who is short enough must not stand here.
+LONGER = {"tests/telemetry/test_rows.py"}
+
 
 def test_no_file_has_more_than_300_lines():
-    lengths = {source.name: len(source.text.splitlines()) for source in sources(*PRODUCT)}
-    assert not {name: length for name, length in lengths.items() if length > LONGEST_FILE}
+    lengths = {source.name: len(source.text.splitlines()) for source in sources(*PRODUCT, "tests")}
+    assert {name for name, length in lengths.items() if length > LONGEST_FILE} == LONGER
 
 
 def test_no_function_has_more_than_50_lines():
@@ -32,7 +35,7 @@ def test_no_function_has_more_than_50_lines():
 def test_nothing_is_left_half_done():
     found = [
         source.at(node, node.id)
-        for source in sources(*PRODUCT)
+        for source in sources(*PRODUCT, "tests")
         for node in ast.walk(source.tree)
         if isinstance(node, ast.Name) and node.id == "NotImplementedError"
     ]
