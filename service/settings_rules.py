@@ -5,6 +5,7 @@ A value that nobody set is never at fault: with a smaller total, the defaults be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from service.settings_errors import Issue, Key
 
 if TYPE_CHECKING:
     from service.settings import Settings
-    from service.settings_rows import ProviderSettings
+    from service.settings_groups import SuggestionSettings
+    from service.settings_rows import McpSettings, ProviderSettings
 
 # Each is within the whole. Not in here: approval_ms and emit_ms, which have clocks of their own.
 WITHIN_TOTAL = (
@@ -23,6 +25,7 @@ WITHIN_TOTAL = (
     "tool_ms", "finalization_ms",
 )  # fmt: skip
 WITHIN_GENERATION = ("first_token_ms", "token_gap_ms")
+NAMES_A_USER = re.compile(r"https?://[^/?#]*@")
 
 
 def issues(settings: Settings, environ: Mapping[str, str]) -> Iterator[Issue]:
@@ -33,6 +36,7 @@ def issues(settings: Settings, environ: Mapping[str, str]) -> Iterator[Issue]:
             yield from _provider(settings, row, ("providers", index))
     yield from _backends(settings)
     yield from _secrets(settings, environ)
+    yield from _addresses(settings)
     yield from _models(settings)
     if settings.environment == "production" and not settings.metrics_are_guarded:
         yield Issue(
@@ -140,6 +144,22 @@ def _secret(group: BaseModel, secret: str, key: Key, environ: Mapping[str, str])
         yield Issue((*key, f"{secret}_env"), f"the variable {variable} is not set")
     elif path and not Path(path).is_file():
         yield Issue((*key, f"{secret}_file"), "the file is not there")
+
+
+def _addresses(settings: Settings) -> Iterator[Issue]:
+    """Yield the addresses that say who asks where a key says so too: clients send one of the two, or refuse both."""
+    for index, row in enumerate(settings.providers):
+        yield from _address(row, "base_url", ("providers", index), f"the row {row.name}")
+    for index, server in enumerate(settings.mcp):
+        yield from _address(server, "url", ("mcp", index), f"the row {server.name}")
+    yield from _address(settings.suggestions, "url", ("suggestions",), "the section")
+
+
+def _address(
+    row: ProviderSettings | McpSettings | SuggestionSettings, field: str, key: Key, what: str
+) -> Iterator[Issue]:
+    if (row.api_key_env or row.api_key_file) and NAMES_A_USER.match(getattr(row, field)):
+        yield Issue((*key, field), f"{what} has a key, so its address may not have a user or a password")
 
 
 def _models(settings: Settings) -> Iterator[Issue]:

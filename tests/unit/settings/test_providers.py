@@ -37,6 +37,35 @@ def test_a_providers_row_that_cannot_be_is_refused(refused, text, message):
     assert re.match(message, refused(text))
 
 
+@pytest.mark.parametrize("key", ['api_key_env = "KEY"\n', 'api_key_file = "/run/secrets/key"\n'])
+@pytest.mark.parametrize("who", ["ann:hunter2@", "ann@", ":hunter2@", "@"])
+def test_an_address_with_a_user_and_a_password_does_not_go_with_a_key(accepted, refused, key, who):
+    text = ROW.replace("127.0.0.1", f"{who}127.0.0.1")
+    message = refused(text + key)
+    assert message == (
+        "forebay.toml:4: providers[0].base_url: the row a has a key, so its address may not have a user or a password"
+    )
+    assert accepted(text).providers[0].base_url.startswith(f"http://{who}")
+    assert accepted(ROW.replace("/v1", "/v1?mail=ann@example.org") + key)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[[mcp]]\nname = "b"\nurl = "http://ann:pw@h"\napi_key_file = "/k"\n',
+            r"forebay.toml:3: mcp\[0\].url: the row b",
+        ),
+        (
+            '[suggestions]\nurl = "http://ann:pw@h"\napi_key_file = "/k"\n',
+            "forebay.toml:2: suggestions.url: the section",
+        ),
+    ],
+)
+def test_nor_does_that_of_a_tool_server_or_of_the_suggestions(refused, text, message):
+    assert any(re.match(message, line) for line in refused(text).splitlines())
+
+
 def test_what_was_given_is_never_repeated(refused):
     message = refused(
         ROW
