@@ -30,7 +30,7 @@ from service.runtime.schemas import ProcessSchemas
 from service.runtime.shell import Shell
 from service.runtime.world import real_world
 from service.server.run import Application
-from service.store import BEAT_EVERY, StateStore, migrate, open_store
+from service.store import BEAT_EVERY, StateStore, open_store
 from service.store.tenants import tenants_of
 from service.translate import (
     api_options,
@@ -93,9 +93,12 @@ class Service:
         self._servers: ToolServers | None = None
 
     async def open(self) -> ASGIApp:
-        """Open everything, in order, and return the application. What was opened is closed by `close`."""
+        """Open everything, in order, and return the application. What was opened is closed by `close`.
+
+        The state database is up to date: `before_start` has seen to it, once for all processes.
+        """
         settings, closing = self._settings, self._closing
-        tenants = await asyncio.to_thread(self._prepare_state)
+        tenants = await asyncio.to_thread(self._tenants)
         options = telemetry_options(settings, self._rows, self._budgets, tenants)
         telemetry = await asyncio.to_thread(Telemetry, options)
         closing.push_async_callback(asyncio.to_thread, telemetry.close)
@@ -218,9 +221,8 @@ class Service:
 
     # --- building ----------------------------------------------------------------------------------------------------
 
-    def _prepare_state(self) -> tuple[str, ...]:
-        """Bring the database up to date and return the tenants' names. Blocks."""
-        migrate(self._settings.database_url)
+    def _tenants(self) -> tuple[str, ...]:
+        """Return the names of the tenants that the state database knows, and of the demo's. Blocks."""
         named = tenants_of(self._settings.database_url)
         return tuple(dict.fromkeys((*named, *([corpus.TENANT] if self._demo_key is not None else []))))
 

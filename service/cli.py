@@ -227,7 +227,7 @@ def call_settle(config: Path | None, data_dir: Path | None, call_id: str, *, hap
 def _with_store(config: Path | None, data_dir: Path | None, work: Callable[[StateStore], Awaitable[T]]) -> T:
     """Do `work` with the state database of the settings, migrated and open."""
     from service.runtime.world import real_world
-    from service.store import open_store
+    from service.store import migrate, open_store
     from telemetry.catalogue import LabelSets
     from telemetry.setup import Options, Telemetry
 
@@ -245,13 +245,14 @@ def _with_store(config: Path | None, data_dir: Path | None, work: Callable[[Stat
             await asyncio.to_thread(telemetry.close)
 
     try:
+        migrate(settings.database_url)
         return asyncio.run(main())
     except ForebayError as error:
         raise click.ClickException(error.detail) from None
 
 
 async def _nothing_more(_store: StateStore) -> None:
-    """Opening it has brought it up to date."""
+    """It is up to date, and can be opened."""
 
 
 @main.command()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from service.equipment import names_of
+from service.errors import PersistFailed
 from service.policy.loading import PolicyError
 from service.policy.loading import load as load_policies
 from service.ports import Scope
@@ -82,8 +83,8 @@ def migrated(settings: Settings) -> None:
     """Make the state database, or bring it up to date."""
     try:
         migrate(settings.database_url)
-    except Exception as error:  # noqa: BLE001  (as in `state`)
-        says = f"the state database cannot be opened ({type(error).__name__})"
+    except (PersistFailed, ValueError) as error:  # of two drivers; the text may hold the password
+        says = f"the state database cannot be opened ({type(error.__cause__ or error).__name__})"
         raise Fault(says, "look whether it runs, and at [state] url") from None
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from service.errors import PersistFailed
 from service.store.address import is_postgres, postgres_dsn, sqlite_path
-from service.store.migrate import migrate
+from service.store.migrate import migrate, opening
 from service.store.process import this_process
 from service.store.sqlite import open_sqlite
 from service.store.store import BEAT_EVERY, EXPIRED_AFTER, StateStore
@@ -21,19 +20,14 @@ __all__ = ["BEAT_EVERY", "EXPIRED_AFTER", "StateStore", "migrate", "open_store"]
 
 
 async def open_store(url: str, world: World, observer: Observer) -> StateStore:
-    """Migrate and open the state database at `url`, `sqlite:///PATH` or `postgresql://…`; close what is returned.
+    """Open the migrated state database at `url`, `sqlite:///PATH` or `postgresql://…`; close what is returned.
 
     Raises:
-        PersistFailed: the database cannot be reached, read or brought up to date.
+        PersistFailed: the database cannot be reached or read.
         ValueError: the URL is not one of these.
     """
-    try:
-        await asyncio.to_thread(migrate, url)
+    with opening(url):
         driver = await _open_driver(url)
-    except ValueError:
-        raise
-    except Exception as error:
-        raise PersistFailed(f"The state database cannot be opened ({type(error).__name__})") from error
     return StateStore(driver, world, observer, await asyncio.to_thread(this_process))
 
 

@@ -1,4 +1,4 @@
-"""Bring a state database to the newest schema: by `forebay migrate`, and by every process before it opens the store.
+"""Bring a state database to the newest schema: once by every command that opens the store, before anything else.
 
 Nearly always there is nothing to do, and one look tells. Only a database that is behind needs SQLAlchemy and Alembic,
 which are a fifth of what a start imports (0.3 of 1.5 s): service/store/upgrade.py.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.errors import PersistFailed
 from service.store.address import is_postgres, postgres_dsn, sqlite_path
 
 if TYPE_CHECKING:
@@ -22,21 +24,32 @@ _VERSION = "SELECT version_num FROM alembic_version"
 
 
 def migrate(url: str) -> None:
-    """Create the database's tables or bring them up to date. Blocks: in a coroutine, use a thread.
+    """Create the database's tables or bring them up to date. Blocks, and begins an event loop of its own.
 
     Args:
         url: `sqlite:///PATH` or `postgresql://…`.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database cannot be changed.
-        OSError: it cannot be made or reached.
+        PersistFailed: the database cannot be made, reached, read or changed.
         ValueError: the URL is not one of ours.
     """
-    if version_of(url) == newest():
-        return
-    from service.store.upgrade import upgrade  # noqa: PLC0415 -- see above
+    with opening(url):
+        if version_of(url) == newest():
+            return
+        from service.store.upgrade import upgrade  # noqa: PLC0415 -- see above
 
-    upgrade(url)
+        upgrade(url)
+
+
+@contextmanager
+def opening(url: str) -> Iterator[None]:
+    """Raise PersistFailed for whatever a driver says of `url` meanwhile: the text may hold the password."""
+    if not is_postgres(url):
+        sqlite_path(url)  # raises ValueError if it is not one of ours
+    try:
+        yield
+    except Exception as error:
+        raise PersistFailed(f"The state database cannot be opened ({type(error).__name__})") from error
 
 
 def newest() -> str:

@@ -18,7 +18,7 @@ from service.ports import Document, Ending, NewTurn, Scope
 from service.retrieval.fts import FtsRetriever
 from service.runtime.gate import Gate
 from service.runtime.world import real_world
-from service.store import open_store
+from service.store import migrate, open_store
 from tests.benchmarks.results import Result, Row
 from tests.benchmarks.silent import Silent
 
@@ -108,7 +108,9 @@ async def _search(documents: int) -> float:
 async def _history(messages: int) -> float:
     """What context.load reads."""
     with tempfile.TemporaryDirectory() as folder:
-        store = await open_store(f"sqlite:///{folder}/state.db", real_world(), Silent())
+        url = f"sqlite:///{folder}/state.db"
+        migrate(url)
+        store = await open_store(url, real_world(), Silent())
         for number in range(messages // 2):
             new = NewTurn(
                 tenant="t", user="u", session_id="s", user_message_id=f"u{number}", message_id=f"a{number}",

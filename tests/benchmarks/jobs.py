@@ -28,7 +28,7 @@ from service.jobs.temporal.target import Target
 from service.ports import Principal
 from service.runtime.gate import Gate
 from service.runtime.world import real_world
-from service.store import open_store
+from service.store import migrate, open_store
 from service.work import Bounds, NewJob
 from telemetry.catalogue import LabelSets
 from telemetry.setup import Options, Telemetry
@@ -64,6 +64,7 @@ async def measure(url: str, jobs: int, make: Callable[[Crew], Engine] = Embedded
     labels = LabelSets(kinds=tuple(KINDS), resources=("jobs",))
     telemetry = Telemetry(Options(labels, {"service.name": "bench"}), stream=open("/dev/null", "w"))  # noqa: SIM115, PTH123, ASYNC230
     observer, world = telemetry.observer, real_world()
+    await asyncio.to_thread(migrate, url)
     store = await open_store(url, world, observer)
     gate = Gate("jobs", PLACES, queue=0, observer=observer)
     worker = make(Crew(store.jobs, KINDS, None, gate, observer, world))

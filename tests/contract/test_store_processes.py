@@ -7,6 +7,7 @@ import stat
 import sys
 from contextlib import asynccontextmanager
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
@@ -39,6 +40,14 @@ asyncio.run(main(*sys.argv[1:], recording_observer()[0]))
 MIGRATING = "import sys; from service.store import migrate; sys.stdin.readline(); migrate(sys.argv[1])"
 
 
+@pytest.fixture
+def url(tmp_path):
+    """The URL of a migrated file."""
+    found = f"sqlite:///{tmp_path}/state.db"
+    migrate(found)
+    return found
+
+
 @asynccontextmanager
 async def child(code, *arguments):
     process = await asyncio.create_subprocess_exec(
@@ -63,8 +72,7 @@ async def status(store, instance):
     return (await store.history("acme", "ann", instance, 1))[0].status
 
 
-def test_after_kill_9_the_dead_process_s_messages_are_interrupted_and_the_living_one_s_are_not(tmp_path):
-    url = f"sqlite:///{tmp_path}/state.db"
+def test_after_kill_9_the_dead_process_s_messages_are_interrupted_and_the_living_one_s_are_not(url):
     observer, _ = recording_observer()
 
     async def scenario():
@@ -84,8 +92,7 @@ def test_after_kill_9_the_dead_process_s_messages_are_interrupted_and_the_living
     asyncio.run(scenario())
 
 
-def test_a_cancellation_asked_for_in_one_process_is_seen_in_the_other(tmp_path):
-    url = f"sqlite:///{tmp_path}/state.db"
+def test_a_cancellation_asked_for_in_one_process_is_seen_in_the_other(url):
     observer, _ = recording_observer()
 
     async def scenario():
@@ -100,8 +107,7 @@ def test_a_cancellation_asked_for_in_one_process_is_seen_in_the_other(tmp_path):
     asyncio.run(scenario())
 
 
-def test_two_stores_on_one_file_write_at_once_and_lose_nothing(tmp_path):
-    url = f"sqlite:///{tmp_path}/state.db"
+def test_two_stores_on_one_file_write_at_once_and_lose_nothing(url):
     observer, _ = recording_observer()
 
     async def scenario():
@@ -157,17 +163,17 @@ def test_the_file_is_for_its_owner_alone(tmp_path):
     assert stat.S_IMODE((tmp_path / "state.db").stat().st_mode) == 0o600
 
 
-def test_of_a_key_its_tenant_and_its_id_are_on_the_disk_and_the_secret_is_not(tmp_path):
+def test_of_a_key_its_tenant_and_its_id_are_on_the_disk_and_the_secret_is_not(tmp_path, url):
     observer, _ = recording_observer()
 
     async def scenario():
-        store = await open_store(f"sqlite:///{tmp_path}/state.db", real_world(), observer)
+        store = await open_store(url, real_world(), observer)
         key = await store.create_key("acme", "ann", ["analyst"])
         await store.close()
         return key
 
     key = asyncio.run(scenario())
-    assert tenants_of(f"sqlite:///{tmp_path}/state.db") == ("acme",)
+    assert tenants_of(url) == ("acme",)
     _, key_id, secret = key.split("_")
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert key_id.encode() in written
