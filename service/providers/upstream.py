@@ -23,6 +23,7 @@ import msgspec
 
 from service.errors import ProviderFailure
 from service.ports import Delta, Deltas
+from service.providers.connector import Connector
 from service.providers.failures import UNREADABLE, from_status, malformed, retry_after, safe
 from service.providers.sse import SseDecoder
 from service.runtime.proxies import proxy_for
@@ -154,9 +155,7 @@ class Upstream:
         self._base = base_url.rstrip("/")
         self._headers, self._now = headers, now
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=connections, keepalive_timeout=_KEPT_SECONDS, socket_factory=_new_socket
-            ),
+            connector=Connector(limit=connections, keepalive_timeout=_KEPT_SECONDS, socket_factory=_new_socket),
             headers={**_ASKED, **key},
             timeout=aiohttp.ClientTimeout(total=_BACKSTOP_SECONDS, sock_connect=_CONNECT_SECONDS),
             proxy=proxy_for(base_url),
