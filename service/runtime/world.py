@@ -31,7 +31,7 @@ def real_world() -> World:
     """Return the world as it is: the machine's clock, random ids of 128 bits, a randomly seeded generator.
 
     Ids come from a generator of their own. Each `uuid4` asks the system for bytes and hands the interpreter's lock to
-    another thread meanwhile, the database's for one: 8 % of a relayed request's CPU for its three ids.
+    another thread meanwhile, the database's for one: 8 % of a short relayed request's CPU for its three ids.
     """
     ids = random.Random()  # noqa: S311 -- unique, and a secret of nobody
     return World(
