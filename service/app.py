@@ -93,10 +93,7 @@ class Service:
         self._servers: ToolServers | None = None
 
     async def open(self) -> ASGIApp:
-        """Open everything, in order, and return the application. What was opened is closed by `close`.
-
-        The state database is up to date: `before_start` has seen to it, once for all processes.
-        """
+        """Open everything, in order, and return the application. What was opened is closed by `close`."""
         settings, closing = self._settings, self._closing
         tenants = await asyncio.to_thread(self._tenants)
         options = telemetry_options(settings, self._rows, self._budgets, tenants)
@@ -222,7 +219,7 @@ class Service:
     # --- building ----------------------------------------------------------------------------------------------------
 
     def _tenants(self) -> tuple[str, ...]:
-        """Return the names of the tenants that the state database knows, and of the demo's. Blocks."""
+        """Return the tenants of the state database, which `before_start` has brought up to date for all. Blocks."""
         named = tenants_of(self._settings.database_url)
         return tuple(dict.fromkeys((*named, *([corpus.TENANT] if self._demo_key is not None else []))))
 
