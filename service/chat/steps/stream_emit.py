@@ -42,27 +42,29 @@ async def deliver(turn: Turn, writer: Writer, first: Sequence[Sent], keep_alive:
     with phase(turn, STREAM_EMIT, budget=inf) as step:
         pulse = _Pulse(turn, keep_alive)
 
+        def wrote(events: Sequence[Sent]) -> None:
+            pulse.last = at = now()
+            if turn.first_token_at is None and any(isinstance(event, str) for event in events):
+                turn.first_token_at = at
+
         def straight(events: Sequence[Sent]) -> bool:
             """Send what comes alone, from the task that has it. What comes in one tick of the clock is to gather."""
-            if turn.first_token_at is None or pulse.last == (at := now()) or not writer.write_now(events):
+            if pulse.last == now() or not writer.write_now(events):
                 return False
-            pulse.last = at
+            wrote(events)
             return True
 
         try:
-            outbox.straight = straight
             events, last = first, outbox.drained
-            while True:
-                early = turn.first_token_at is None
-                if last or early or not events or not writer.write_now(events):
-                    await _write(turn, step, writer, events, last=last)
-                pulse.last = now()
-                if early and any(isinstance(event, str) for event in events):
-                    turn.first_token_at = pulse.last
-                if last:
-                    return
+            await _write(turn, step, writer, events, last=last)  # with the head: nothing of it can go before
+            outbox.straight = straight
+            while not last:
+                wrote(events)
                 events = await outbox.take()
                 last = outbox.drained
+                if last or not events or not writer.write_now(events):
+                    await _write(turn, step, writer, events, last=last)
+            wrote(events)
         finally:
             outbox.straight = None
             pulse.stop()
