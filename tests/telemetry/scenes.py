@@ -1,4 +1,4 @@
-"""Scenes of a whole service in virtual time, one for each way in which a turn goes: what they emit, test_rows.py reads."""
+"""Scenes of a whole service in virtual time, one for each way in which a turn goes. For test_rows.py."""
 
 import asyncio
 from dataclasses import replace
