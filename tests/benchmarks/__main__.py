@@ -16,7 +16,7 @@ BENCHMARKS = {
     "streaming": streaming.run,
     "observing": observing.run,
     "relay": relay.run,
-    "peers": partial(relay.run, 3, with_peers=True),
+    "peers": partial(relay.run, 1, with_peers=True),
     "turn": turn.run,
     "many": many.run,
     "memory": memory.run,
