@@ -101,10 +101,7 @@ class OpenAIDoor(HttpDoor):
 
     def write_now(self, events: Sequence[Sent]) -> bool:
         """Send `events`, none of them the last, as chunks; False, and nothing is sent, where that would wait."""
-        if self._chunks is None:
-            return False
-        data = self._chunks.encode_all(events)
-        return not data or self._wire.write_now(data)
+        return self._chunks is not None and self._wire.write_now(self._chunks.encode_all(events))
 
     async def _collect(self, events: Sequence[Sent]) -> None:
         for event in events:

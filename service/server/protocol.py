@@ -222,7 +222,8 @@ class HardenedProtocol(HttpToolsProtocol):
         running = self._running
         if running is None or not running.chunked_encoding or self.flow.write_paused:
             return False
-        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if data:  # an empty chunk would be the end
+            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         return True
 
     def on_response_complete(self) -> None:

@@ -119,11 +119,11 @@ class App:
         threading.Event().wait()
 
     async def quick(self, scope, receive, send) -> None:
-        """Three pieces without waiting; what is said to them, to one before the head and to one after the end."""
+        """Four pieces without waiting, one of them empty; what is said to them, and to one before and one after."""
         write = scope["extensions"]["forebay.write"]
         said = [write(b"early")]
         await send({"type": "http.response.start", "status": 200, "headers": STARTED})
-        said += [write(piece) for piece in (b"one,", b"two,", b"three")]
+        said += [write(piece) for piece in (b"one,", b"", b"two,", b"three")]
         await send({"type": "http.response.body", "body": b""})
         said.append(write(b"late"))
         self.notes.put(("said", said))
