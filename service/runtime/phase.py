@@ -48,7 +48,10 @@ class Phase:
 
 @dataclass(slots=True)
 class Total:
-    """The budget of the whole request: `deadline` in loop time; `limit` says who set it."""
+    """The budget of the whole request: `deadline` in loop time; `limit` says who set it.
+
+    Within an open phase it may move later; an earlier one holds for the phases that are opened after.
+    """
 
     deadline: float
     limit: Limit = "total"
