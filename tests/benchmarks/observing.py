@@ -35,7 +35,7 @@ RELAY = (
     "/v1/chat/completions",
     {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "What is case C-1042 about?"}]},
 )
-SETS = 8  # two processes of one program differ by some 3 %, however long they are measured
+SETS = 8  # the same program against itself gave 1.09, 1.04 and 0.95: processes differ, however long they are measured
 GOALS = {"1.0": "≤ 1.15 (aim 1.10)", "0.1": "≤ 1.05 (aim 1.03)"}
 
 

@@ -18,7 +18,7 @@ from tests.benchmarks.results import Result, Row
 from tests.benchmarks.service import HEADERS, WIDE, Forebay, traced, upstream
 
 CONCURRENCIES = {1: 60, 32: 320, 128: 640}  # streams at once, and in all
-SETS = 4  # two processes of one program differ by some 3 %, however long they are measured
+SETS = 4  # processes of one program differ by some 5 %, however long they are measured (see observing.py)
 MODEL = "small"
 BODY = json.dumps(
     {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "Say something in a hundred words."}]}
