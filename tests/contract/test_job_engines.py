@@ -109,7 +109,7 @@ def test_what_is_cancelled_while_it_waits_never_begins(run):
 
 def test_a_failure_that_may_pass_is_tried_again_and_one_that_may_not_ends_the_job(run):
     async def scenario(site):
-        failures = [ProviderFailure("5xx", retry_safe=True), None]
+        failures = [ProviderFailure("5xx", retry_safe=True), ProviderFailure("5xx", retry_safe=True), None]
 
         async def flaky(use, given):
             if error := failures.pop(0):
@@ -123,7 +123,7 @@ def test_a_failure_that_may_pass_is_tried_again_and_one_that_may_not_ends_the_jo
             return await job.step(site.step("flaky", flaky))
 
         async def hopeless(job, given):
-            return await job.step(site.step("bad", bad, attempts=1))
+            return await job.step(site.step("bad", bad, attempts=2))
 
         site.kind(flow)
         site.kind(hopeless, name="other")
@@ -131,8 +131,11 @@ def test_a_failure_that_may_pass_is_tried_again_and_one_that_may_not_ends_the_jo
         one, two = await site.submit(), await site.submit(kind="other")
         await site.until_ended(one, two)
         assert (await site.job(one)).result == '"well"'
+        attempts = [event.data["attempt"] for event in await site.ledger.log(one, 2, 10) if "attempt" in event.data]
+        assert attempts == [1, 2, 3, 3]
         failed = await site.job(two)
         assert (failed.status, failed.error_code) == ("failed", "invalid_answer")
+        assert site.did.count(f"{two}/bad") == 2
         await site.until(lambda: site.recorder.value(rows.JOBS_TOTAL, "other", "failed") == 1)
 
     run(scenario)

@@ -17,9 +17,6 @@ def run(temporal, tmp_path):
 
 def test_an_operator_finds_a_job_by_its_kind_its_tenant_and_its_status(run):
     async def scenario(site):
-        async def bad(use, given):
-            raise ValueError
-
         door = Door()
         site.stages(1)
         site.stages(1, door, name="other")

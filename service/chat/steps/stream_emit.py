@@ -1,6 +1,7 @@
 """stream.emit: the consumer. Whatever waits in the outbox goes to the reader in one write; a stalled reader is dropped.
 
-It runs beside the flow, in the task that owns the request, from the first event to the last.
+It runs beside the flow, in the task that owns the request, from the first event to the last. What comes alone while it
+waits, for a reader that keeps up, it has the flow's own task write.
 """
 
 from __future__ import annotations

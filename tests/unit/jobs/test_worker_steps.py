@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from service.errors import InvalidAnswer, ProviderFailure
 from service.runtime.shelter import together
 from telemetry import catalogue as rows
 from tests.unit.jobs.yard import in_yard
@@ -61,41 +60,6 @@ def test_a_cancellation_stops_what_is_awaited_within_a_second():
         assert (job.status, job.error_code) == ("cancelled", "cancelled")
         assert (await yard.events())[-1] == "job_cancelled"
         assert yard.recorder.value(rows.JOBS_TOTAL, "test", "cancelled") == 1
-
-    in_yard(scenario)
-
-
-def test_a_failure_that_may_pass_is_tried_again_and_one_that_may_not_ends_the_job():
-    async def scenario(yard):
-        failures = [ProviderFailure("5xx", retry_safe=True), ProviderFailure("5xx", retry_safe=True), None]
-
-        async def flaky(use, given):
-            if error := failures.pop(0):
-                raise error
-            return "well"
-
-        async def bad(use, given):
-            raise InvalidAnswer
-
-        async def flow(job, given):
-            return await job.step(yard.step("flaky", flaky))
-
-        async def hopeless(job, given):
-            return await job.step(yard.step("bad", bad, attempts=2))
-
-        yard.kind(flow)
-        yard.kind(hopeless, name="other")
-        yard.worker()
-        await yard.submit("j1")
-        await yard.submit("j2", kind="other")
-        await yard.until_ended("j1", "j2")
-        assert (await yard.job("j1")).result == '"well"'
-        attempts = [event.data["attempt"] for event in await yard.ledger.log("j1", 2, 10) if "attempt" in event.data]
-        assert attempts == [1, 2, 3, 3]
-        failed = await yard.job("j2")
-        assert (failed.status, failed.error_code) == ("failed", "invalid_answer")
-        assert yard.did.count("j2/bad") == 2
-        assert yard.recorder.value(rows.JOBS_TOTAL, "other", "failed") == 1
 
     in_yard(scenario)
 
