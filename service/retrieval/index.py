@@ -15,6 +15,7 @@ from pathlib import Path
 
 from service.ports import Document, Scope
 from service.retrieval.terms import expression
+from service.runtime.wal import use_wal
 
 BUSY_SECONDS = 5.0
 """How long a write waits for another process's write: `--workers N` all fill the index at start."""
@@ -92,7 +93,7 @@ class Index:
             if read_only:
                 db.execute("PRAGMA query_only = ON")
             else:
-                db.execute("PRAGMA journal_mode = WAL")
+                use_wal(db, BUSY_SECONDS)
                 db.execute("PRAGMA synchronous = NORMAL")
                 db.executescript(_SCHEMA)
         except BaseException:

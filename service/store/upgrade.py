@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
+from service.runtime.wal import use_wal
 from service.store.address import is_postgres, postgres_dsn, sqlite_path
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _migrate_sqlite(path: Path, scripts: ScriptDirectory) -> None:
 
     def connect() -> sqlite3.Connection:
         db = sqlite3.connect(path, timeout=LOCK_WAIT, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
+        use_wal(db, LOCK_WAIT)
         return db
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
