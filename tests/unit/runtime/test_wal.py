@@ -15,9 +15,11 @@ from tests.support import PATIENCE
 def pair(tmp_path):
     """Two connections to a file without write-ahead logging: somebody's, and ours."""
     path = tmp_path / "new.db"
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        with closing(sqlite3.connect(path, isolation_level=None)) as ours:
-            yield other, ours
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+        closing(sqlite3.connect(path, isolation_level=None)) as ours,
+    ):
+        yield other, ours
 
 
 def mode(db):
@@ -49,9 +51,11 @@ def test_a_file_that_another_connection_never_lets_go_is_refused_in_time(pair):
 def test_an_error_that_no_waiting_mends_is_raised_at_once(tmp_path):
     path = tmp_path / "old.db"
     sqlite3.connect(path).executescript("CREATE TABLE a (b)").connection.close()
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            use_wal(db, PATIENCE, pytest.fail)
+    with (
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        use_wal(db, PATIENCE, pytest.fail)
 
 
 def test_a_file_that_has_it_is_left_as_it_is_even_while_another_writes(pair):
