@@ -23,6 +23,7 @@ from telemetry.log_processors import add_trace, escape_control_characters, first
 from telemetry.rows import LogEvent
 
 QUEUE_LINES = 10_000  # some 5 MB of lines, and half a minute of a busy service
+ATOMIC_BYTES = 4_096  # PIPE_BUF of Linux: so much goes into a pipe in one piece, whoever else writes to it
 GATHER_SECONDS = 0.05  # a line waits so long for others: a thread that wakes for each one takes a third of its CPU
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 CAPS = {
@@ -94,12 +95,21 @@ class QueuedStream(logging.Handler):
 
     def _write_lines(self) -> None:
         while self._lines:
+            text, lines = self._take()
             try:
-                self._stream.write(self._lines.popleft() + "\n")
-                if not self._lines:
-                    self._stream.flush()
+                self._stream.write(text)
+                self._stream.flush()
             except (OSError, ValueError):  # the other end of the pipe has gone, or the stream is closed
-                self._on_dropped()
+                for _ in range(lines):
+                    self._on_dropped()
+
+    def _take(self) -> tuple[str, int]:
+        """Return as many lines as one write takes whole, at least one: each write waits for the interpreter's lock."""
+        text, lines = "", 0
+        while self._lines and (not lines or len(text) + len(self._lines[0]) < ATOMIC_BYTES):
+            text += self._lines.popleft() + "\n"
+            lines += 1
+        return text, lines
 
 
 class Logging:

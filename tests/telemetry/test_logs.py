@@ -223,6 +223,42 @@ def test_a_reader_that_stands_still_costs_lines_and_no_time(opened, monkeypatch)
     assert [line["number"] for line in written.lines()] == list(range(101))
 
 
+class Pieces(io.StringIO):
+    """Keeps what was written at once, as a stream without a buffer hands it on."""
+
+    def __init__(self):
+        super().__init__()
+        self.pieces = []
+
+    def write(self, text):
+        self.pieces.append(text)
+        return super().write(text)
+
+
+def test_lines_are_written_together_as_far_as_a_pipe_takes_them_whole(opened):
+    written = opened(stream=Pieces())
+    sizes = [10] * 50 + [5_000] + [10] * 50
+    for number, size in enumerate(sizes):
+        written.logger.log(LOG_REQUEST, {"number": number, "numbers": [7] * size})
+    assert [line["number"] for line in written.lines()] == list(range(len(sizes)))
+    pieces = written.stream.pieces
+    assert len(pieces) < len(sizes) / 3
+    assert all(piece.endswith("\n") for piece in pieces)
+    assert all(len(piece) <= 4_096 or piece.count("\n") == 1 for piece in pieces)
+
+
+def test_every_line_that_a_broken_pipe_did_not_take_is_counted(opened):
+    class Broken(io.StringIO):
+        def write(self, _text):
+            raise BrokenPipeError
+
+    written = opened(stream=Broken())
+    for number in range(30):
+        written.logger.log(LOG_REQUEST, {"number": number})
+    written.logging.close()
+    assert len(written.dropped) == 30
+
+
 def test_lines_that_are_written_while_the_log_closes_are_all_there_and_in_order(opened):
     written = opened()
     for number in range(500):
