@@ -35,16 +35,19 @@ class Chunks:
     def __init__(self, created: int, *, include_usage: bool) -> None:
         self._created, self._include_usage = created, include_usage
         self._head: dict[str, Any] = {}
-        self._of_text = b""
+        self._before_text = self._after_text = b""
 
     def encode_all(self, events: Sequence[Sent]) -> bytes:
         """Return `events` as server-sent events in one piece, b"" if the format has a place for none of them."""
+        texts = [_json(event) for event in events if isinstance(event, str)]
+        if texts and len(texts) == len(events):  # nothing but tokens, as nearly always: 0.05 µs for each, apart 0.2
+            return self._before_text + (self._after_text + self._before_text).join(texts) + self._after_text
         return b"".join([self.encode(event) for event in events])
 
     def encode(self, event: Sent) -> bytes:
         """Return `event` as server-sent events, b"" if the format has no place for it."""
         if isinstance(event, str):
-            return self._of_text % _json(event)
+            return self._before_text + _json(event) + self._after_text
         sent = b"".join([b"data: %b\n\n" % _json(payload) for payload in self._payloads(event)])
         return sent + b"data: [DONE]\n\n" if type(event) is MessageCompleted else sent
 
@@ -67,9 +70,9 @@ class Chunks:
 
     def _begin(self, event: MessageStart) -> None:
         self._head = _head(event, "chat.completion.chunk", self._created)
-        # The same bytes around every token: encoded once. A `%` in a model's id must not become a format.
-        frame = b"data: %b\n\n" % _json(self._chunk({"content": "\x00"})).replace(b"%", b"%%")
-        self._of_text = frame.replace(b'"\\u0000"', b"%b")
+        # The same bytes around every token: encoded once. After the last U+0000 comes nothing that anybody named.
+        frame = b"data: %b\n\n" % _json(self._chunk({"content": "\x00"}))
+        self._before_text, _, self._after_text = frame.rpartition(b'"\\u0000"')
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}

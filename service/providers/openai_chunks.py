@@ -98,7 +98,12 @@ class ChunkReader:
             raise _failure(chunk.error if isinstance(chunk.error, _Error) else _Error(), self.request_id)
         if chunk.usage is not None:
             self._usage = chunk.usage
-        return self._choice(chunk.choices[0]) if chunk.choices else ()
+        if not chunk.choices:
+            return ()
+        choice = chunk.choices[0]
+        if (delta := choice.delta) is not None and delta.content and not (delta.tool_calls or choice.finish_reason):
+            return (delta.content,)  # a token and nothing else, as nearly always
+        return self._choice(choice)
 
     def usage(self) -> Usage | None:
         """Return what is only known at the end: the last count of tokens that was sent, None if none was."""
