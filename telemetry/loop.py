@@ -40,25 +40,27 @@ class LoopLag:
 
 
 class Watchdog:
-    """Logs the stack of a call that blocks the running loop. For development: its thread wakes 50 times a second.
+    """Logs the stack of a call that blocks the running loop: for development.
 
-    The loop shows a sign of life at every beat. When none came for `blocked_after` seconds, the thread looks at what
-    the loop's thread is doing, once for each blocking call.
+    The loop shows a sign of life at every beat. A thread looks only when one is overdue by `blocked_after` seconds, and
+    if none has come tells, once for each blocking call, what the loop's thread is doing. Between two looks the thread
+    sleeps: when it woke at every beat it was 4 % of a service's CPU.
     """
 
     def __init__(self, observer: Observer, blocked_after: float = BLOCKED_AFTER) -> None:
         self._observer = observer
-        self._blocked_after = blocked_after
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._beat_every = blocked_after / 2.5
+        self._longest_silence = self._beat_every + blocked_after
         self._stopped = threading.Event()
         self._last_beat = time.perf_counter()
+        self._reported = 0.0
         self._timer = self._loop.call_soon(self._beat)
         threading.Thread(target=self._watch, name="loop-watchdog", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop watching; the thread ends within a beat."""
+        """Stop watching; the thread ends at once."""
         self._stopped.set()
         self._timer.cancel()
 
@@ -67,15 +69,22 @@ class Watchdog:
         self._timer = self._loop.call_later(self._beat_every, self._beat)
 
     def _watch(self) -> None:
-        reported = 0.0
-        while not self._stopped.wait(self._beat_every):
-            beat, now = self._last_beat, time.perf_counter()
-            if beat == reported or now - beat <= self._blocked_after:
-                continue
+        pause = self._longest_silence
+        while not self._stopped.wait(pause):
+            pause = self._look(time.perf_counter())
+
+    def _look(self, now: float) -> float:
+        """Report what blocks the loop, if it does; return the seconds until it has to be looked at again."""
+        beat = self._last_beat
+        due = beat + self._longest_silence - now
+        if due > 0:
+            return due
+        if beat != self._reported:
             stack = _stack(sys._current_frames().get(self._loop_thread))  # noqa: SLF001  # there is no other way
             if stack and beat == self._last_beat:  # still the same call, so the stack is its own
-                reported = beat
+                self._reported = beat
                 self._observer.log(LOG_BLOCKED_LOOP, blocked_ms=round((now - beat) * 1000), stack=stack)
+        return self._beat_every
 
 
 def _stack(frame: FrameType | None) -> list[str]:

@@ -1,6 +1,8 @@
 import asyncio
 import time
 
+import pytest
+
 from telemetry.catalogue import EVENT_LOOP_LAG_SECONDS, LOG_BLOCKED_LOOP
 from telemetry.loop import LoopLag, Watchdog
 from telemetry.testing import recording_observer
@@ -60,6 +62,23 @@ def test_a_call_that_blocks_is_logged_once_with_its_stack():
     asyncio.run(blocked())
     (line,) = here()
     assert line["blocked_ms"] >= 50
+
+
+def test_the_loop_is_looked_at_when_a_sign_of_life_is_overdue_and_not_before():
+    observer, recorder = recording_observer()
+
+    async def looked_at():
+        watchdog = Watchdog(observer, blocked_after=PATIENCE)  # so that its own thread sleeps through all of this
+        beat, overdue = watchdog._last_beat, 1.4 * PATIENCE
+        assert watchdog._look(beat + 1) == pytest.approx(overdue - 1)
+        assert recorder.logged(LOG_BLOCKED_LOOP) == []
+        assert watchdog._look(beat + overdue) == pytest.approx(0.4 * PATIENCE)
+        assert watchdog._look(beat + 1.8 * PATIENCE) == pytest.approx(0.4 * PATIENCE)
+        watchdog.stop()
+
+    asyncio.run(looked_at())
+    (line,) = recorder.logged(LOG_BLOCKED_LOOP)
+    assert line["blocked_ms"] == round(1.4e3 * PATIENCE)
 
 
 def test_a_loop_that_only_waits_is_not_blocked():
