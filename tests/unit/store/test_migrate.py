@@ -1,11 +1,13 @@
 """When a database is brought up to date, and what that costs when there is nothing to do."""
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from service.errors import PersistFailed
 from service.store.address import postgres_dsn, sqlite_path
 from service.store.migrate import migrate, newest, version_of
 from service.store.upgrade import _scripts
@@ -46,3 +48,16 @@ def test_the_url_of_something_else_is_refused(wrong):
 def test_a_path_is_relative_or_absolute_by_its_slashes_and_taken_as_it_is():
     assert sqlite_path("sqlite:///data/state.db") == Path("data/state.db")
     assert sqlite_path("sqlite:////var/lib/a%20b?c.db") == Path("/var/lib/a%20b?c.db")
+
+
+def test_a_connection_to_a_file_that_others_never_let_go_is_closed(url, monkeypatch):
+    def refuse(db, _seconds):
+        opened.append(db)
+        raise sqlite3.OperationalError("database is locked")
+
+    opened = []
+    monkeypatch.setattr("service.store.upgrade.use_wal", refuse)
+    with pytest.raises(PersistFailed):
+        migrate(url)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
