@@ -23,7 +23,7 @@ from telemetry.log_processors import add_trace, escape_control_characters, first
 from telemetry.rows import LogEvent
 
 QUEUE_LINES = 10_000  # some 5 MB of lines, and half a minute of a busy service
-ATOMIC_BYTES = 4_096  # PIPE_BUF of Linux: so much goes into a pipe in one piece, whoever else writes to it
+ATOMIC_BYTES = 4_096  # PIPE_BUF of Linux: so much JSON, which is ASCII, is one piece in a pipe, whoever else writes
 GATHER_SECONDS = 0.05  # a line waits so long for others: a thread that wakes for each one takes a third of its CPU
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 CAPS = {
@@ -97,11 +97,18 @@ class QueuedStream(logging.Handler):
         while self._lines:
             text, lines = self._take()
             try:
-                self._stream.write(text)
+                self._write_text(text)
                 self._stream.flush()
             except (OSError, ValueError):  # the other end of the pipe has gone, or the stream is closed
                 for _ in range(lines):
                     self._on_dropped()
+
+    def _write_text(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:  # a file's name need not be text, nor a terminal's encoding UTF-8
+            known = self._stream.encoding
+            self._stream.write(text.encode(known, "backslashreplace").decode(known))
 
     def _take(self) -> tuple[str, int]:
         """Return as many lines as one write takes whole, at least one: each write waits for the interpreter's lock."""
