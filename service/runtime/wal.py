@@ -10,7 +10,9 @@ PAUSE = 0.01  # seconds between two attempts: a switch takes about one
 
 
 def use_wal(db: sqlite3.Connection, seconds: float, sleep: Callable[[float], object] = time.sleep) -> None:
-    """Switch `db`'s file to write-ahead logging, or find that it has it; blocks up to `seconds` for other writers.
+    """Switch `db`'s file to write-ahead logging, or find that it has it; wait for others that hold the file.
+
+    Blocks up to `seconds`, and once more as long as the connection's own timeout: the last attempt may wait that long.
 
     The connection's own timeout is not enough: whoever already reads the file and wants to become its writer may be
     refused at once, since two that waited for each other so would wait for ever (sqlite.org/c3ref/busy_handler.html).

@@ -43,7 +43,11 @@ def _migrate_sqlite(path: Path, scripts: ScriptDirectory) -> None:
 
     def connect() -> sqlite3.Connection:
         db = sqlite3.connect(path, timeout=LOCK_WAIT, isolation_level=None)
-        use_wal(db, LOCK_WAIT)
+        try:
+            use_wal(db, LOCK_WAIT)
+        except BaseException:
+            db.close()
+            raise
         return db
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
