@@ -111,7 +111,7 @@ class QueuedStream(logging.Handler):
             self._stream.write(text.encode(known, "backslashreplace").decode(known))
 
     def _take(self) -> tuple[str, int]:
-        """Return as many lines as one write takes whole, at least one: each write waits for the interpreter's lock."""
+        """Return some lines, at least one, for one write: each gives the interpreter's lock back."""
         text, lines = "", 0
         while self._lines and (not lines or len(text) + len(self._lines[0]) < ATOMIC_BYTES):
             text += self._lines.popleft() + "\n"

@@ -39,8 +39,10 @@ class Chunks:
 
     def encode_all(self, events: Sequence[Sent]) -> bytes:
         """Return `events` as server-sent events in one piece, b"" if the format has a place for none of them."""
+        if len(events) == 1:
+            return self.encode(events[0])
         texts = [_json(event) for event in events if isinstance(event, str)]
-        if texts and len(texts) == len(events):  # nothing but tokens, as nearly always: 0.05 µs for each, apart 0.2
+        if texts and len(texts) == len(events):  # nothing but tokens: half of what they cost one by one
             return self._before_text + (self._after_text + self._before_text).join(texts) + self._after_text
         return b"".join([self.encode(event) for event in events])
 
