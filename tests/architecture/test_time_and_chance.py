@@ -8,8 +8,8 @@ from tests.architecture.source import called, full_names, sources
 
 WORLD = "service/runtime/world.py"
 
-# Processes or threads of their own, without an event loop: nothing in virtual time ever runs there.
-WITHOUT_A_LOOP = {"service/server/supervisor.py", "service/providers/local_child.py", "service/runtime/wal.py"}
+# Processes of their own, without an event loop: nothing in virtual time ever runs there.
+WITHOUT_A_LOOP = {"service/server/supervisor.py", "service/providers/local_child.py"}
 
 # Tests that meet the machine as it is; elsewhere the line says why it must.
 REAL = ("tests/http/", "tests/e2e/", "tests/contract/", "tests/benchmarks/")

@@ -36,7 +36,7 @@ def test_a_file_that_another_connection_writes_is_switched_as_soon_as_that_is_do
         if len(pauses) == 3:
             other.execute("COMMIT")
 
-    use_wal(ours, PATIENCE, sleep)
+    use_wal(ours, PATIENCE, sleep=sleep)
     assert mode(ours) == "wal"
     assert len(pauses) == 3
 
@@ -44,8 +44,10 @@ def test_a_file_that_another_connection_writes_is_switched_as_soon_as_that_is_do
 def test_a_file_that_another_connection_never_lets_go_is_refused_in_time(pair):
     other, ours = pair
     other.execute("BEGIN IMMEDIATE")
+    pauses = []
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        use_wal(ours, 0.0)
+        use_wal(ours, 5.0, sleep=pauses.append, clock=lambda: sum(pauses))
+    assert sum(pauses) == pytest.approx(5.0, abs=0.02)
 
 
 def test_an_error_that_no_waiting_mends_is_raised_at_once(tmp_path):
@@ -55,7 +57,7 @@ def test_an_error_that_no_waiting_mends_is_raised_at_once(tmp_path):
         closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db,
         pytest.raises(sqlite3.OperationalError, match="readonly"),
     ):
-        use_wal(db, PATIENCE, pytest.fail)
+        use_wal(db, PATIENCE, sleep=pytest.fail)
 
 
 def test_a_file_that_has_it_is_left_as_it_is_even_while_another_writes(pair):
